@@ -1,0 +1,94 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+# errors only
+PIP = $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
+
+# More arguments for the tool behind a target: make test PYTEST_ARGS='-k wildcard'
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+DEMO_ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "Another interpreter: make test PYTHON=python3.13 VENV=.venv-3.13"
+
+.PHONY: demo
+demo: $(VENV)/.installed-cli ## pinning at work, and attacked, on servers of its own (no root, no network)
+	@$(BIN)/keypin demo $(DEMO_ARGS)
+
+.PHONY: test
+test: doctest ## every test; prints what it skipped and why (no root)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: doctest
+doctest: $(VENV)/.installed-test ## the examples in the docstrings
+	@$(BIN)/python -m pytest --quiet --doctest-modules src
+
+.PHONY: coverage
+coverage: $(VENV)/.installed-test ## the tests again, with the lines and branches that they miss
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m coverage run -m pytest --quiet $(PYTEST_ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
+
+.PHONY: bench
+bench: $(VENV)/.installed-bench ## the benchmarks; BENCH_ARGS=--quick for a short run
+	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.installed-dev ## ruff: rules and format
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --quiet --check
+
+.PHONY: types
+types: $(VENV)/.installed-dev ## mypy, strict
+	@$(BIN)/mypy
+
+.PHONY: wheel
+wheel: $(VENV)/.installed-dev ## dist/: the source archive, and the wheel built from it
+	@rm -rf dist
+	@$(BIN)/python -m build --outdir dist > build.log 2>&1 || { cat build.log; exit 1; }
+	@ls dist/*
+
+.PHONY: venv
+venv: $(VENV)/.installed-dev ## the virtual environment with everything for development
+
+.PHONY: system-deps
+system-deps: ## the Debian packages that some tests use (root)
+	@apt-get -qq update
+	@sed 's/#.*//' system-deps.txt \
+	    | DEBIAN_FRONTEND=noninteractive xargs apt-get -qq install -y --no-install-recommends --no-upgrade > /dev/null
+
+.PHONY: clean
+clean: ## remove what the other targets made, but no virtual environment of another name
+	@rm -rf .venv build dist build.log .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp per set of extras, made anew only when pyproject.toml changes.
+$(VENV)/.installed-%: pyproject.toml $(VENV)/.created | same-python
+	@echo "Installing keypin[$*] into $(VENV) ..." >&2
+	@$(PIP) install --editable '.[$*]'
+	@touch $@
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "keypin needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, ssl, venv' \
+	    || { echo "$(PYTHON) lacks a standard module (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# An environment made with one interpreter must not pass for a test of another.
+.PHONY: same-python
+same-python: $(VENV)/.created
+	@wanted=`$(PYTHON) -c 'import sys; print(sys.version)'`; \
+	found=`$(BIN)/python -c 'import sys; print(sys.version)'`; \
+	test "$$wanted" = "$$found" || { \
+	    echo "$(VENV) holds Python $$found" >&2; \
+	    echo "and $(PYTHON) is $$wanted: choose another VENV=, or remove $(VENV)" >&2; exit 1; }

@@ -1,0 +1,33 @@
+"""The command line: look at certificates, fetch and convert them, make pinned requests.
+
+    app            the commands put together, and their errors
+    show, fetch, convert, get
+                   one module for each command
+    options        the options that several commands have
+    targets        CERT|HOST[:PORT]: which of the two, and its parts
+    exit_codes     ExitCode, and CommandError, which ends a command with one
+    certificates   certificate files; what a certificate says
+    files          files written whole or not at all
+    output         text for terminals and pipes
+
+It needs the extra `keypin[cli]`.
+"""
+
+from __future__ import annotations
+
+from ..errors import MissingExtra
+
+try:
+    import cryptography  # noqa: F401
+    import httpx2  # noqa: F401
+    import rich  # noqa: F401
+    import typer  # noqa: F401
+except ImportError as error:
+    raise MissingExtra(
+        f"keypin.cli needs {error.name}: pip install 'keypin[cli]'", name=error.name
+    ) from error
+
+from .app import main
+from .exit_codes import ExitCode
+
+__all__ = ["ExitCode", "main"]

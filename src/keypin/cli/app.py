@@ -1,0 +1,126 @@
+"""The commands put together: arguments in, exit code out."""
+
+from __future__ import annotations
+
+import io
+import logging
+import ssl
+import sys
+from collections.abc import Sequence
+from platform import python_version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from .. import __version__
+from . import convert, fetch, get, show
+from .exit_codes import CommandError, ExitCode
+from .output import complain
+
+__all__ = ["app", "main"]
+
+# UsageError, which comes with click or inside typer, depending on typer's version
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+
+EXAMPLES = """
+keypin show api.example.com
+keypin fetch api.example.com -o myCertificate.cer
+keypin get https://api.example.com/ --certificate myCertificate.cer
+"""
+
+
+class Group(TyperGroup):
+    """All commands; the help ends in examples, the epilog."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples."""
+        _write_examples(self.epilog, formatter)
+
+
+class Command(TyperCommand):
+    """A command whose help ends in examples, its epilog."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The arguments as they are written, without more brackets around them."""
+        arguments = [p.metavar for p in self.params if p.param_type_name == "argument"]
+        return ["[OPTIONS]", *(metavar for metavar in arguments if metavar)]
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples."""
+        _write_examples(self.epilog, formatter)
+
+
+def _write_examples(examples: str | None, formatter: Any) -> None:
+    formatter.write_paragraph()
+    formatter.write_heading("Examples")
+    for line in (examples or "").strip().splitlines():
+        formatter.write(f"  {line}\n")
+
+
+app = typer.Typer(
+    cls=Group,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXAMPLES,
+)
+# one line for each command's module
+app.command("show", cls=Command, epilog=show.EXAMPLES)(show.show)
+app.command("fetch", cls=Command, epilog=fetch.EXAMPLES)(fetch.fetch)
+app.command("convert", cls=Command, epilog=convert.EXAMPLES)(convert.convert)
+app.command("get", cls=Command, epilog=get.EXAMPLES)(get.get)
+
+
+@app.callback(invoke_without_command=True)
+def keypin(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the versions of keypin, Python and OpenSSL.")
+    ] = False,
+) -> None:
+    """Pin the public keys of TLS servers."""
+    if version:
+        versions = f"keypin {__version__} (Python {python_version()}, {ssl.OPENSSL_VERSION})"
+        sys.stdout.write(versions + "\n")
+        raise typer.Exit(ExitCode.OK)
+    if context.invoked_subcommand is None:
+        sys.stdout.write(context.get_help() + "\n")
+        raise typer.Exit(ExitCode.USAGE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: what stands behind the program's name; `sys.argv[1:]` if None.
+
+    Returns:
+        The exit code, one of `ExitCode`.
+    """
+    _prepare_output()
+    try:
+        return int(app(arguments, prog_name="keypin", standalone_mode=False) or ExitCode.OK)
+    except CommandError as error:
+        complain(error.message)
+        return error.code
+    except USAGE_ERROR as error:
+        complain(_usage(error))
+        return ExitCode.USAGE
+    except typer.Abort:
+        return ExitCode.INTERRUPTED
+
+
+def _prepare_output() -> None:
+    # a subject in letters that the terminal's encoding lacks is no reason to fail
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # mismatches are shown as errors; without a handler, logging would print them once more
+    logging.getLogger("keypin").addHandler(logging.NullHandler())
+
+
+def _usage(error: Any) -> str:
+    where = "keypin" if error.ctx is None else error.ctx.command_path
+    return f"{error.format_message()}\nTry: {where} --help"

@@ -1,0 +1,52 @@
+"""How a command ends: its exit code, and the error that chooses one."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = ["CommandError", "ExitCode"]
+
+
+class ExitCode(IntEnum):
+    """What the commands exit with.
+
+    Where curl has a number for it, it is curl's; otherwise that of BSD's sysexits.h.
+    """
+
+    OK = 0
+    UNREACHABLE = 7
+    """no connection: name unknown, refused, cut off, no TLS"""
+    HTTP_ERROR = 22
+    """with --fail, a status of 400 or above; without, redirects that lead nowhere"""
+    TIMEOUT = 28
+    """the server did not answer in time"""
+    NOT_VERIFIED = 60
+    """no trusted authority vouches for the server's certificate, date and name"""
+    USAGE = 64
+    """the arguments make no sense"""
+    BAD_FILE = 65
+    """a file is not what it should be"""
+    NO_FILE = 66
+    """a file is not there, or cannot be read"""
+    MISSING_EXTRA = 69
+    """keypin[cli] is not installed"""
+    CANNOT_WRITE = 73
+    """a file cannot be written, or is there already"""
+    PIN_MISMATCH = 90
+    """the server does not hold a pinned key, or answers with a redirect to plain http"""
+    INTERRUPTED = 130
+    """Ctrl-C"""
+
+
+class CommandError(Exception):
+    """Ends a command.
+
+    Args:
+        code: what to exit with.
+        message: for standard error; may have several lines.
+    """
+
+    def __init__(self, code: ExitCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message

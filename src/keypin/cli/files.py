@@ -1,0 +1,88 @@
+"""Files: read with an error that names them, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO
+
+from .exit_codes import CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["new_file", "read_file", "refuse_to_overwrite", "written_atomically"]
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        CommandError: it is not there, or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise CommandError(ExitCode.NO_FILE, f"no such file: {path}") from None
+    except (OSError, ValueError) as error:
+        raise CommandError(ExitCode.NO_FILE, f"cannot read {path}: {_why(error)}") from None
+
+
+def refuse_to_overwrite(path: Path, *, force: bool) -> None:
+    """Let only a user who says so lose what is in a file.
+
+    Raises:
+        CommandError: it exists, and not `force`.
+    """
+    if os.path.lexists(path) and not force:
+        raise CommandError(
+            ExitCode.CANNOT_WRITE, f"{path} exists already; --force replaces what is in it"
+        )
+
+
+def new_file(path: Path, content: bytes, *, force: bool) -> None:
+    """Write a file of this content; one that exists is replaced only with `force`.
+
+    Raises:
+        CommandError: it exists, or cannot be written.
+    """
+    refuse_to_overwrite(path, force=force)
+    with written_atomically(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write; it gets its name only when all of it is there.
+
+    A device or pipe, which has no content to protect, is written to directly.
+
+    Raises:
+        CommandError: it cannot be written.
+    """
+    try:
+        if os.path.lexists(path) and not path.is_file():
+            with path.open("wb") as device:
+                yield device
+            return
+        # Made by open(), so that the user's umask decides who may read it.
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+        try:
+            with partial.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            with suppress(OSError):
+                partial.unlink()
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        raise CommandError(ExitCode.CANNOT_WRITE, f"cannot write {path}: {_why(error)}") from None
+
+
+def _why(error: OSError | ValueError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)

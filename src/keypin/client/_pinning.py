@@ -1,0 +1,146 @@
+"""What the two clients share: their pins, the requests that may leave, and the errors."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+from ..certificate_file import pins_from_files
+from ..errors import CertificateNotFound, NotPinned, PlainHTTPRefused, find_error
+from ..pinner import Pinner
+from ..pinset import PinSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from importlib.resources.abc import Traversable
+
+    from ..pinset import Verdict
+
+__all__ = ["PinnedClient", "pin_errors"]
+
+ENCRYPTED = frozenset({"https", "wss"})
+# What of httpx2's clients a program may set. The rest (verify, transport, mounts, event_hooks)
+# would go round the pins.
+OPTIONS = frozenset(
+    {
+        "auth",
+        "cookies",
+        "default_encoding",
+        "follow_redirects",
+        "headers",
+        "http1",
+        "http2",
+        "limits",
+        "max_redirects",
+        "params",
+        "proxy",
+        "timeout",
+        "trust_env",
+    }
+)
+
+
+class PinnedClient:
+    """An HTTP client (httpx2) that is pinned by one method.
+
+    Args:
+        base_url: what relative URLs are joined to.
+        certificates: the folder of the program's certificate files: a path, or an
+            `importlib.resources` Traversable such as `files("myapp") / "certificates"`.
+        cafile: PEM file of the certificate authorities to trust, for a private CA; the system's
+            authorities if None.
+        require_pin: True: until it is pinned, every request is refused with `NotPinned`. False:
+            ordinary verified TLS until then.
+        client_certificate: PEM file of the client's own certificate and key, or a tuple
+            (certificate, key) or (certificate, key, password). It is shown to pinned servers only.
+        on_verdict: see `keypin.Pinner`.
+        options: `auth`, `cookies`, `default_encoding`, `follow_redirects` (False), `headers`,
+            `http1`, `http2`, `limits`, `max_redirects`, `params`, `proxy`, `timeout` (5 seconds
+            for each step) and `trust_env`, as httpx2's clients take them.
+
+    Requests raise `keypin.PinMismatch` for a server without a pinned key, `keypin.NotPinned`,
+    `keypin.PlainHTTPRefused`, and otherwise what httpx2 raises.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "",
+        certificates: str | PathLike[str] | Traversable | None = None,
+        cafile: str | PathLike[str] | None = None,
+        require_pin: bool = True,
+        *,
+        client_certificate: str | PathLike[str] | tuple[Any, ...] | None = None,
+        on_verdict: Callable[[Verdict], object] | None = None,
+        **options: Any,
+    ) -> None:
+        if unknown := options.keys() - OPTIONS:
+            raise TypeError(
+                f"{type(self).__name__} has no option {', '.join(sorted(unknown))}; what would go"
+                " round the pins (verify, transport, mounts, event_hooks) cannot be set"
+            )
+        self._certificates = _folder(certificates)
+        self._pin_required = require_pin
+        self._pinned = False
+        self._pinner = Pinner(
+            PinSet([], unlisted="refuse" if require_pin else "allow"), on_verdict=on_verdict
+        )
+        context = self._pinner.create_context(cafile=cafile)
+        if isinstance(client_certificate, tuple):
+            context.load_cert_chain(*client_certificate)
+        elif client_certificate is not None:
+            context.load_cert_chain(client_certificate)
+        self._options = {"base_url": base_url, "verify": context, **options}
+
+    @property
+    def pinner(self) -> Pinner:
+        """The pinner of this client's connections."""
+        return self._pinner
+
+    def _pin(self, names: str | Iterable[str]) -> None:
+        """Pin to the files of these names; every one is read before anything changes."""
+        if self._certificates is None:
+            raise CertificateNotFound(
+                "the client has no certificates: make it with certificates=FOLDER, or with"
+                " importlib.resources.files(PACKAGE) / FOLDER"
+            )
+        pins = pins_from_files(self._certificates, names)
+        self._pinner.replace(PinSet.for_every_host(pins, match="leaf"))
+        self._pinned = True
+
+    def _admit(self, request: httpx2.Request) -> None:
+        """Let a request leave, or raise; asked for every hop of a redirect."""
+        if self._pin_required and not self._pinned:
+            raise NotPinned(
+                "this client has no pin yet: call pin_trusted_certificate_public_key() first"
+                " (require_pin=False allows ordinary TLS until then)"
+            )
+        if self._pinned and request.url.scheme not in ENCRYPTED:
+            raise PlainHTTPRefused(
+                "a pinned client sends nothing without TLS:"
+                f" {request.url.scheme}://{request.url.host} is refused"
+            )
+
+
+def _folder(
+    certificates: str | PathLike[str] | Traversable | None,
+) -> Path | Traversable | None:
+    if isinstance(certificates, str | PathLike):
+        # a relative folder is the one of now, wherever the program changes to later
+        return Path(certificates).absolute()
+    return certificates
+
+
+@contextmanager
+def pin_errors() -> Iterator[None]:
+    """Raise the `PinMismatch` itself, with what the HTTP library made of it as its cause."""
+    try:
+        yield
+    except httpx2.HTTPError as error:
+        found = find_error(error)
+        if found is None:
+            raise
+        raise found from error

@@ -1,0 +1,126 @@
+"""One spelling per host, the patterns that rules use, and which certificate names a host.
+
+No look-ups happen here: a name is text. Host names follow RFC 1123 and UTS 46, the certificate
+check RFC 9525 (the subject's common name is never looked at).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from .errors import HostnameError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["certificate_names", "normalise", "normalise_pattern"]
+
+LABEL = re.compile(r"[a-z0-9_-]{1,63}")  # underscores are not host names, but servers have them
+ENDS_IN_A_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$")  # WHATWG URL: such a host is IPv4
+LONGEST_NAME = 253
+
+
+@lru_cache(maxsize=4096)
+def normalise(host: str) -> str:
+    """Write a host the one way that rules and connections are compared in.
+
+    Lower case, A-labels (UTS 46, nontransitional), no trailing dot; an IP address in its canonical
+    form, without brackets.
+
+    Raises:
+        HostnameError: no host name and no IP address, or with a zone, port, path or wildcard.
+
+    >>> normalise("API.Example.com."), normalise("bücher.example"), normalise("[::0001]")
+    ('api.example.com', 'xn--bcher-kva.example', '::1')
+    """
+    if not isinstance(host, str):
+        raise HostnameError(f"a host is a str, not {host!r}")
+    unbracketed = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if _is_ip_address(unbracketed):
+        return str(ipaddress.ip_address(unbracketed))
+    name = _a_labels(host).removesuffix(".")
+    if len(name) > LONGEST_NAME or not all(map(LABEL.fullmatch, name.split("."))):
+        raise HostnameError(f"not a host name: {host!r}; give it without scheme, port and path")
+    if ENDS_IN_A_NUMBER.search(name):
+        raise HostnameError(f"not a host name: {host!r} looks like an IP address but is none")
+    return name
+
+
+def _a_labels(host: str) -> str:
+    if host.isascii():
+        return host.lower()
+    import idna  # only here: most programs never meet a host outside ASCII
+
+    try:
+        return idna.encode(host, uts46=True, std3_rules=True).decode("ascii").lower()
+    except UnicodeError as error:  # idna's own errors are UnicodeErrors
+        raise HostnameError(f"not a host name: {host!r}: {error}") from None
+
+
+def normalise_pattern(pattern: str) -> str:
+    """Write a rule's host pattern the one way that `PinSet` looks it up in.
+
+    `api.example.com` is that host; `*.example.com` is every host exactly one label below;
+    `**.example.com` is the host itself and every host below it.
+
+    Raises:
+        HostnameError: any other use of `*`, a wildcard over a top-level domain or an IP address,
+            or what `normalise` refuses.
+
+    >>> normalise_pattern("**.Example.com.")
+    '**.example.com'
+    """
+    if not isinstance(pattern, str):
+        raise HostnameError(f"a host pattern is a str, not {pattern!r}")
+    stars, dot, base = pattern.partition(".")
+    if not dot or stars not in {"*", "**"}:
+        if "*" in pattern:
+            raise HostnameError(
+                f"a wildcard is '*.' or '**.' before a domain, nothing else: {pattern!r}"
+            )
+        return normalise(pattern)
+    domain = normalise(base)
+    if "." not in domain or ":" in domain or _is_ip_address(domain):
+        raise HostnameError(f"a wildcard needs a domain of two labels or more below: {pattern!r}")
+    return f"{stars}.{domain}"
+
+
+def certificate_names(host: str, certificate: Mapping[str, Any]) -> bool:
+    """Whether a certificate was issued for a host (RFC 9525, sections 6.3 to 6.5).
+
+    Args:
+        host: in normal form.
+        certificate: its fields as `ssl.SSLSocket.getpeercert()` gives them.
+    """
+    names = certificate.get("subjectAltName", ())
+    if _is_ip_address(host):
+        return any(kind == "IP Address" and _same_address(name, host) for kind, name in names)
+    return any(kind == "DNS" and _name_covers(name, host) for kind, name in names)
+
+
+def _name_covers(name: str, host: str) -> bool:
+    if not name.isascii():  # outside ASCII, lower() makes different names equal
+        return False
+    name = name.lower()
+    if not name.startswith("*."):
+        return name == host
+    parent = name[2:]
+    return "." in parent and host.partition(".")[2] == parent
+
+
+def _same_address(name: str, host: str) -> bool:
+    try:
+        return str(ipaddress.ip_address(name.strip())) == host
+    except ValueError:
+        return False
+
+
+def _is_ip_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return "%" not in host  # a zone (RFC 4007) is this machine's, no part of the server's name

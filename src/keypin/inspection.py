@@ -1,0 +1,148 @@
+"""What a TLS server shows: the chain that it sends, and the one that verifies, or why none does.
+
+This only looks: it sends no application byte and applies no pins.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ._guard import DER
+from .hostnames import normalise
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+__all__ = ["Inspection", "inspect_server", "verifying_context"]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What one connection to a server brought to light; certificates are DER, leaf first."""
+
+    host: str
+    """in normal form"""
+    port: int
+    server_name: str
+    """the name that was asked for (SNI) and that the certificate has to be for"""
+    sent: tuple[bytes, ...]
+    """what the server sent, in its order; () where OpenSSL does not tell"""
+    verified: tuple[bytes, ...] = ()
+    """the path to a trust anchor, the anchor included; () if there is none, or the leaf is not for
+    `server_name`"""
+    failure: str | None = None
+    """why the certificates do not verify, in OpenSSL's words"""
+    failure_code: int = 0
+    """the same as X509_V_ERR_*"""
+    tls_version: str | None = None
+    """ "TLSv1.3" and so on; None if the handshake was not completed"""
+    broken_off: str | None = None
+    """why a handshake failed after the certificates had been verified; most often the server wants
+    a client certificate"""
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether a certificate authority vouches for the server's certificate and name."""
+        return self.failure is None
+
+    @property
+    def sent_as_verified(self) -> bool:
+        """Whether the server sent the verified chain and nothing else, with or without its end."""
+        return self.sent == self.verified[: len(self.sent)]
+
+
+def verifying_context(
+    cafile: str | PathLike[str] | None = None, capath: str | PathLike[str] | None = None
+) -> ssl.SSLContext:
+    """Make a context that verifies as `Pinner.create_context` does, without pins.
+
+    Args:
+        cafile: PEM file of the certificate authorities to trust; the system's if both are None.
+        capath: directory of such files, named by OpenSSL's hash.
+    """
+    context = ssl.create_default_context(cafile=cafile, capath=capath)
+    context.hostname_checks_common_name = False
+    return context
+
+
+def inspect_server(
+    host: str,
+    port: int = 443,
+    *,
+    context: ssl.SSLContext,
+    server_name: str | None = None,
+    timeout: float = 10.0,
+) -> Inspection:
+    """Shake hands with a server and tell what it showed, verified or not.
+
+    Args:
+        host: a name or IP address.
+        port: its TCP port.
+        context: whose certificate authorities count; see `verifying_context`.
+        server_name: what to ask for and to verify instead of `host`.
+        timeout: in seconds, for connecting and again for the handshake.
+
+    Raises:
+        HostnameError: not a host, or not a server name.
+        TimeoutError: the server did not answer in time.
+        OSError: it could not be reached; `ssl.SSLError`: it showed no certificate.
+    """
+    host = normalise(host)
+    name = host if server_name is None else normalise(server_name)
+    with (
+        socket.create_connection((host, port), timeout) as plain,
+        context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False) as tls,
+    ):
+        try:
+            tls.do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            # the connection that failed still knows what was sent on it, except in OpenSSL 1.1.1
+            sent = _chain(tls, "get_unverified_chain") or _sent_to_anybody(tls, name, timeout)
+            return Inspection(
+                host, port, name, sent, failure=error.verify_message, failure_code=error.verify_code
+            )
+        except ssl.SSLError as error:
+            verified = _chain(tls, "get_verified_chain")
+            if not verified:
+                raise
+            sent = _chain(tls, "get_unverified_chain")
+            return Inspection(host, port, name, sent, verified, broken_off=_reason(error))
+        return Inspection(
+            host,
+            port,
+            name,
+            _chain(tls, "get_unverified_chain"),
+            _chain(tls, "get_verified_chain"),
+            tls_version=tls.version(),
+        )
+
+
+def _chain(
+    connection: ssl.SSLSocket, which: Literal["get_verified_chain", "get_unverified_chain"]
+) -> tuple[bytes, ...]:
+    # public only from Python 3.13 on, and there not after a failed handshake
+    inner = connection._sslobj  # type: ignore[attr-defined]
+    certificates = getattr(inner, which)() or ()
+    return tuple(certificate.public_bytes(DER) for certificate in certificates)
+
+
+def _sent_to_anybody(failed: ssl.SSLSocket, name: str, timeout: float) -> tuple[bytes, ...]:
+    """Ask the same address again, without verification; () if that leads nowhere either."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with (
+        suppress(OSError),
+        socket.create_connection(failed.getpeername()[:2], timeout) as plain,
+        context.wrap_socket(plain, server_hostname=name) as tls,
+    ):
+        return _chain(tls, "get_unverified_chain")
+    return ()
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return (error.reason or "unknown reason").replace("_", " ").lower()

@@ -1,0 +1,239 @@
+"""Certificates that say whatever they are told to, true or not."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from ._der import bit_string, content, sequence, substitute
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .keys import Key
+
+__all__ = [
+    "CertificateFields",
+    "ExtendedKeyUsage",
+    "Issuer",
+    "KeyUsage",
+    "NameConstraints",
+    "Profile",
+    "certify",
+]
+
+KeyUsage = Literal[
+    "digitalSignature",
+    "nonRepudiation",
+    "keyEncipherment",
+    "dataEncipherment",
+    "keyAgreement",
+    "keyCertSign",
+    "cRLSign",
+]
+ExtendedKeyUsage = Literal["serverAuth", "clientAuth", "codeSigning", "anyExtendedKeyUsage"]
+
+EXTENDED_KEY_USAGES: dict[ExtendedKeyUsage, x509.ObjectIdentifier] = {
+    "serverAuth": ExtendedKeyUsageOID.SERVER_AUTH,
+    "clientAuth": ExtendedKeyUsageOID.CLIENT_AUTH,
+    "codeSigning": ExtendedKeyUsageOID.CODE_SIGNING,
+    "anyExtendedKeyUsage": ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
+}
+
+# A certificate is good from an hour ago, so that a clock that was set back does not break a test.
+BACKDATED = timedelta(hours=1)
+CA_LIFETIME = timedelta(days=3650)
+LEAF_LIFETIME = timedelta(days=90)
+
+COMMON_NAME_LIMIT = 64  # RFC 5280, appendix A.1: ub-common-name
+
+
+@dataclass(frozen=True, slots=True)
+class NameConstraints:
+    """The names that an authority may issue for (RFC 5280, section 4.2.1.10).
+
+    Args:
+        permitted: DNS names, which include all below them, and IP networks ("10.0.0.0/8").
+        excluded: the same; these win.
+    """
+
+    permitted: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+
+
+class CertificateFields(TypedDict, total=False):
+    """The fields that can be set on any certificate; those left out get what is usual."""
+
+    common_name: str
+    """"" leaves the subject empty; otherwise the first of the names, where that can be one"""
+    not_before: datetime | None
+    not_after: datetime | None
+    ca: bool
+    path_length: int | None
+    key_usage: Sequence[KeyUsage]
+    """() leaves the extension out"""
+    extended_key_usage: Sequence[ExtendedKeyUsage]
+    """() leaves the extension out"""
+    name_constraints: NameConstraints | None
+    subject_key_identifier: bytes
+    """for one who imitates another key's certificate"""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a certificate says, apart from its key, its issuer and its serial number."""
+
+    names: tuple[str, ...] = ()
+    common_name: str | None = None
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    ca: bool = False
+    path_length: int | None = None
+    key_usage: Sequence[KeyUsage] | None = None
+    extended_key_usage: Sequence[ExtendedKeyUsage] | None = None
+    name_constraints: NameConstraints | None = None
+    subject_key_identifier: bytes | None = None
+
+    @property
+    def subject(self) -> x509.Name:
+        """The subject: a common name or nothing."""
+        name = self.common_name
+        if name is None:
+            name = next((name for name in self.names if len(name) <= COMMON_NAME_LIMIT), "")
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else [])
+
+    @property
+    def validity(self) -> tuple[datetime, datetime]:
+        """The two dates; one that is not given lies a usual lifetime away from the other."""
+        lifetime = CA_LIFETIME if self.ca else LEAF_LIFETIME
+        begin = datetime.now(UTC) - BACKDATED
+        if self.not_before is not None:
+            begin = self.not_before
+        elif self.not_after is not None:
+            begin = min(begin, self.not_after - lifetime)
+        return begin, self.not_after or begin + lifetime
+
+
+class Issuer(NamedTuple):
+    """Who signs a certificate."""
+
+    subject: x509.Name
+    key: Key
+    key_identifier: bytes
+
+
+def certify(profile: Profile, key: Key, issuer: Issuer | None = None) -> bytes:
+    """Issue a certificate with a new serial number for a key; without an issuer it signs itself.
+
+    Nothing is checked: a false statement is as good as a true one here.
+
+    Returns:
+        The certificate in DER.
+    """
+    own_identifier = _key_identifier(profile, key)
+    issuer = issuer or Issuer(profile.subject, key, own_identifier.digest)
+    not_before, not_after = profile.validity
+    builder = x509.CertificateBuilder(
+        issuer_name=issuer.subject,
+        subject_name=profile.subject,
+        public_key=key.private.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=not_before,
+        not_valid_after=not_after,
+    )
+    for extension, critical in _extensions(profile, key):
+        builder = builder.add_extension(extension, critical)
+    builder = builder.add_extension(own_identifier, critical=False)
+    builder = builder.add_extension(
+        x509.AuthorityKeyIdentifier(issuer.key_identifier, None, None), critical=False
+    )
+    certificate = builder.sign(
+        issuer.key.private, issuer.key.signature_hash, rsa_padding=issuer.key.signature_padding
+    )
+    return _with_own_public_key(certificate, key, issuer.key)
+
+
+def _extensions(profile: Profile, key: Key) -> Iterator[tuple[x509.ExtensionType, bool]]:
+    """Yield the extensions that the profile decides, each with its criticality."""
+    yield x509.BasicConstraints(ca=profile.ca, path_length=profile.path_length), True
+    if usages := _key_usages(profile, key):
+        yield _key_usage_extension(usages), True
+    if purposes := _purposes(profile):
+        yield x509.ExtendedKeyUsage([EXTENDED_KEY_USAGES[name] for name in purposes]), False
+    if profile.names:
+        # RFC 5280, section 4.2.1.6: critical where the subject is empty
+        names = map(_general_name, profile.names)
+        yield x509.SubjectAlternativeName(names), not profile.subject.rdns
+    if constraints := profile.name_constraints:
+        permitted = [_constrained_name(name) for name in constraints.permitted]
+        excluded = [_constrained_name(name) for name in constraints.excluded]
+        yield x509.NameConstraints(permitted or None, excluded or None), True
+
+
+def _key_usages(profile: Profile, key: Key) -> Sequence[KeyUsage]:
+    if profile.key_usage is not None:
+        return profile.key_usage
+    if profile.ca:
+        return ("keyCertSign", "cRLSign")
+    # keyEncipherment is for the RSA key exchange of TLS 1.2
+    return (
+        ("digitalSignature", "keyEncipherment") if key.kind == "rsa-2048" else ("digitalSignature",)
+    )
+
+
+def _key_usage_extension(usages: Sequence[KeyUsage]) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature="digitalSignature" in usages,
+        content_commitment="nonRepudiation" in usages,
+        key_encipherment="keyEncipherment" in usages,
+        data_encipherment="dataEncipherment" in usages,
+        key_agreement="keyAgreement" in usages,
+        key_cert_sign="keyCertSign" in usages,
+        crl_sign="cRLSign" in usages,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _purposes(profile: Profile) -> Sequence[ExtendedKeyUsage]:
+    if profile.extended_key_usage is not None:
+        return profile.extended_key_usage
+    return () if profile.ca else ("serverAuth",)
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _constrained_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_network(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _key_identifier(profile: Profile, key: Key) -> x509.SubjectKeyIdentifier:
+    if profile.subject_key_identifier is not None:
+        return x509.SubjectKeyIdentifier(profile.subject_key_identifier)
+    return x509.SubjectKeyIdentifier.from_public_key(key.private.public_key())
+
+
+def _with_own_public_key(certificate: x509.Certificate, key: Key, issuer_key: Key) -> bytes:
+    """Put the key in as it encodes itself, and sign again if that changes anything."""
+    der = certificate.public_bytes(Encoding.DER)
+    encoded = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if encoded == key.spki:
+        return der
+    old_tbs = certificate.tbs_certificate_bytes
+    tbs = substitute(old_tbs, encoded, key.spki)
+    algorithm = content(der).removeprefix(old_tbs).removesuffix(bit_string(certificate.signature))
+    return sequence(tbs + algorithm + bit_string(issuer_key.sign(tbs)))

@@ -1,0 +1,175 @@
+"""Server-side TLS contexts that record what a client shows during the handshake."""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+import warnings
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .authority import Credential
+    from .connection import Connection
+
+__all__ = ["RecordedTls", "Resumption", "TlsSettings", "TlsVersion", "new_context", "wrap"]
+
+TlsVersion = Literal["1.0", "1.1", "1.2", "1.3"]
+Resumption = Literal["tickets", "session-ids", "off"]
+
+VERSIONS: dict[TlsVersion, ssl.TLSVersion] = {
+    "1.0": ssl.TLSVersion.TLSv1,
+    "1.1": ssl.TLSVersion.TLSv1_1,
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+}
+# OpenSSL 3 counts SHA-1, which TLS 1.0 and 1.1 sign with, as no security at all.
+LEGACY_CIPHERS = "DEFAULT:@SECLEVEL=0"
+
+HANDSHAKE_RECORD = 22
+CERTIFICATE_MESSAGE = 11
+FINISHED_MESSAGE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """How a server speaks TLS, apart from the certificates that it presents."""
+
+    tls: tuple[TlsVersion, ...] = ("1.2", "1.3")
+    client_ca: bytes | None = None
+    require_client_certificate: bool = False
+    resumption: Resumption = "tickets"
+    ciphers: str | None = None
+    alpn: tuple[str, ...] = ()
+
+
+class RecordedTls(ssl.SSLObject):
+    """The server's end of a handshake, and where it notes what the client shows."""
+
+    connection: Connection
+    presented: ssl.SSLContext
+
+
+def new_context(settings: TlsSettings, credentials: Sequence[Credential]) -> ssl.SSLContext:
+    """Make a context that presents these credentials; the client's abilities choose among them.
+
+    Raises:
+        ValueError: a credential's key is not that of its first certificate.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = RecordedTls
+    _set_versions(context, settings)
+    if settings.alpn:
+        context.set_alpn_protocols(list(settings.alpn))
+    if settings.client_ca is not None:
+        context.load_verify_locations(cadata=settings.client_ca)
+        required = settings.require_client_certificate
+        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    # Many clients end without close_notify, for which OpenSSL would forget their session.
+    context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+    if settings.resumption != "tickets":
+        context.options |= ssl.OP_NO_TICKET
+    if settings.resumption == "off":
+        context.num_tickets = 0
+    for credential in credentials:
+        _load(context, credential)
+    context.sni_callback = _choose_presented
+    _observe_handshakes(context)
+    return context
+
+
+def wrap(
+    session_context: ssl.SSLContext, presented: ssl.SSLContext, connection: Connection
+) -> Callable[[ssl.MemoryBIO, ssl.MemoryBIO], RecordedTls]:
+    """Prepare a handshake.
+
+    Args:
+        session_context: whose tickets and sessions are minted and honoured.
+        presented: whose certificates a full handshake presents.
+        connection: the record.
+    """
+
+    def wrap_bio(incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> RecordedTls:
+        tls = cast(RecordedTls, session_context.wrap_bio(incoming, outgoing, server_side=True))
+        tls.connection = connection
+        tls.presented = presented
+        return tls
+
+    return wrap_bio
+
+
+def _set_versions(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    versions = [VERSIONS[version] for version in settings.tls]
+    outdated = min(versions) < ssl.TLSVersion.TLSv1_2
+    # ssl warns of outdated versions; here they were asked for by name
+    with warnings.catch_warnings() if outdated else nullcontext():
+        if outdated:
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.set_ciphers(LEGACY_CIPHERS)
+        context.minimum_version = min(versions)
+        context.maximum_version = max(versions)
+    if settings.ciphers is not None:
+        context.set_ciphers(settings.ciphers)
+
+
+def _load(context: ssl.SSLContext, credential: Credential) -> None:
+    # ssl reads private keys from files only
+    with tempfile.TemporaryDirectory(prefix="keypin-lab-") as folder:
+        file = Path(folder, "credential.pem")
+        file.write_bytes(credential.key_pem + credential.chain_pem)
+        try:
+            context.load_cert_chain(file)
+        except ssl.SSLError as error:
+            raise ValueError(
+                "ssl refuses the credential; one whose key is not that of its first certificate"
+                f" takes a MisbehavingServer: {error}"
+            ) from error
+
+
+def _choose_presented(
+    tls: ssl.SSLObject, server_name: str | None, _context: ssl.SSLContext
+) -> None:
+    # Called in every handshake, also in those without a server name. Sessions and tickets remain
+    # those of the context that the handshake began with.
+    recorded = cast(RecordedTls, tls)
+    recorded.connection.note(server_name=server_name)
+    recorded.context = recorded.presented
+
+
+def _observe_handshakes(context: ssl.SSLContext) -> None:
+    # The only private interface of ssl that is used here. Nothing public shows what a client sent
+    # in a handshake that failed, and a client certificate that leaked in one has leaked all the
+    # same.
+    context._msg_callback = _observe  # type: ignore[attr-defined]
+
+
+def _observe(
+    tls: RecordedTls,
+    direction: str,
+    version: int,
+    content_type: int,
+    message_type: int,
+    message: bytes,
+) -> None:
+    if direction != "read" or content_type != HANDSHAKE_RECORD:
+        return
+    if message_type == FINISHED_MESSAGE:
+        tls.connection.note(client_finished=True)
+    elif message_type == CERTIFICATE_MESSAGE:
+        certificate = _first_certificate(message, version)
+        if certificate:
+            tls.connection.note(client_certificate=certificate)
+
+
+def _first_certificate(message: bytes, version: int) -> bytes:
+    """The first certificate of a Certificate message (RFC 5246, 7.4.2; RFC 8446, 4.4.2)."""
+    start = 4  # message type and length
+    if version == ssl.TLSVersion.TLSv1_3:
+        start += 1 + message[start]  # certificate_request_context
+    start += 3  # length of the list
+    size = int.from_bytes(message[start : start + 3], "big")
+    return message[start + 3 : start + 3 + size]

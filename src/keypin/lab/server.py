@@ -1,0 +1,153 @@
+"""A TLS server that records what it receives, presents any credential, and can change it."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from .applications import Application, Http, Preamble
+from .authority import Credential
+from .contexts import Resumption, TlsSettings, TlsVersion, new_context, wrap
+from .listener import Listener
+from .streams import Channel, Disconnected, SocketStream, Stream, TlsStream
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from .connection import Connection, Request
+
+__all__ = ["Server"]
+
+
+class Server(Listener):
+    """A server on a free port of a loopback address, a context manager.
+
+    Args:
+        credential: what to present; several (an RSA and an ECDSA one) leave the choice to the
+            client's abilities; None is a server without TLS.
+        host: the IP address to listen on.
+        application: what to do with a connection.
+        tls: the versions to speak, all those between the lowest and the highest one given.
+        client_ca: ask clients for a certificate that this CA, in DER, has issued.
+        require_client_certificate: and refuse those that have none.
+        resumption: "tickets", "session-ids" (the server keeps the sessions itself) or "off".
+        ciphers: an OpenSSL cipher list for TLS 1.2 and below.
+        alpn: the protocols to offer.
+        before_tls: a conversation in the clear that comes first; `stall` never lets TLS begin.
+
+    >>> from keypin.lab import Authority
+    >>> with Server(Authority().issue("localhost", "127.0.0.1")) as server:
+    ...     server.url.startswith("https://127.0.0.1:")
+    True
+    """
+
+    _presented: ssl.SSLContext | None
+    _session_context: ssl.SSLContext | None
+
+    def __init__(
+        self,
+        credential: Credential | Sequence[Credential] | None,
+        *,
+        host: str = "127.0.0.1",
+        application: Application | None = None,
+        tls: Sequence[TlsVersion] = ("1.2", "1.3"),
+        client_ca: bytes | None = None,
+        require_client_certificate: bool = False,
+        resumption: Resumption = "tickets",
+        ciphers: str | None = None,
+        alpn: Sequence[str] = (),
+        before_tls: Preamble | None = None,
+    ) -> None:
+        super().__init__(host)
+        self.application = application or Http()
+        self._before_tls = before_tls
+        self._settings = TlsSettings(
+            tuple(tls), client_ca, require_client_certificate, resumption, ciphers, tuple(alpn)
+        )
+        self._presented = None if credential is None else self._present(credential)
+        self._session_context = self._presented
+
+    @property
+    def url(self) -> str:
+        """The server's address as a URL, without a path."""
+        return self.url_for(self.host)
+
+    @property
+    def requests(self) -> list[Request]:
+        """The HTTP requests of all connections."""
+        return [request for connection in self.connections for request in connection.requests]
+
+    def url_for(self, host: str, path: str = "") -> str:
+        """The URL by which a client calls this server by the name `host`."""
+        scheme = "http" if self._presented is None else "https"
+        name = f"[{host}]" if ":" in host else host
+        return f"{scheme}://{name}:{self.port}{path}"
+
+    def serve(self, credential: Credential | Sequence[Credential]) -> None:
+        """Present another credential in the full handshakes that begin from now on.
+
+        Open connections go on, and sessions that began before can still be resumed.
+        """
+        self._presented = self._present(credential)
+
+    def sibling(self, credential: Credential | Sequence[Credential]) -> Server:
+        """Make a server that honours this one's sessions, and this one the sibling's.
+
+        It listens on a port of its own, and full handshakes present its own credential. So a
+        client that resumes there is let in with a session that began here.
+        """
+        if self._session_context is None:
+            raise ValueError("a server without TLS has no sessions to share")
+        sibling = Server(
+            credential,
+            host=self.host,
+            application=self.application,
+            before_tls=self._before_tls,
+            **asdict(self._settings),
+        )
+        sibling._session_context = self._session_context
+        return sibling
+
+    def _handle(self, connection: Connection, sock: socket.socket) -> None:
+        try:
+            stream: Stream = SocketStream(sock)
+            if self._before_tls is not None and not self._before_tls(
+                Channel(stream, connection, connection.received_plain)
+            ):
+                return
+            if self._presented is not None:
+                stream = self._shake_hands(stream, connection, self._presented)
+            channel = Channel(stream, connection, connection.received)
+            self.application(channel)
+            channel.finish()
+            channel.drain()
+        except Disconnected:
+            pass
+
+    def _shake_hands(
+        self, carrier: Stream, connection: Connection, presented: ssl.SSLContext
+    ) -> TlsStream:
+        stream = TlsStream(carrier, wrap(self._sessions(), presented, connection))
+        try:
+            stream.do_handshake()
+        except ssl.SSLError as error:
+            connection.note(error=str(error))
+            raise Disconnected from error
+        connection.note(
+            handshake_completed=True,
+            tls_version=stream.tls.version(),
+            session_resumed=stream.tls.session_reused,
+        )
+        return stream
+
+    def _present(self, credential: Credential | Sequence[Credential]) -> ssl.SSLContext:
+        credentials = [credential] if isinstance(credential, Credential) else credential
+        return new_context(self._settings, credentials)
+
+    def _sessions(self) -> ssl.SSLContext:
+        # ssl cannot switch off the session cache of TLS 1.2; a cache that is used once is none.
+        if self._session_context is None or self._settings.resumption == "off":
+            return new_context(self._settings, ())
+        return self._session_context

@@ -1,0 +1,163 @@
+"""Pinner: the pin set in force, applied to TLS contexts and to the connections they made."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ._guard import Guard, error_for, guard_context
+from ._hangup import hang_up
+from .errors import PinMismatch, PinSetError, ProtectionError
+from .pinset import PinSet, Rule, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from os import PathLike
+
+__all__ = ["Pinner"]
+
+logger = logging.getLogger("keypin")
+
+
+class Pinner:
+    """Holds the pin set in force and enforces it on TLS client connections.
+
+    Args:
+        pins: the set in force from now on.
+        on_verdict: called with every `Verdict`, good and bad, once per connection and again when
+            `replace` turns an open connection away; in the thread of the connection, between its
+            handshake and its first byte, so it should be quick. What it raises is logged and goes
+            no further.
+
+    Every method may be called from any thread.
+    """
+
+    def __init__(
+        self, pins: PinSet, *, on_verdict: Callable[[Verdict], object] | None = None
+    ) -> None:
+        self._pins = _pin_set(pins)
+        self._on_verdict = on_verdict
+        self._lock = threading.RLock()  # re-entrant: signal handlers call replace(), too
+        self._connections: weakref.WeakKeyDictionary[Any, Guard] = weakref.WeakKeyDictionary()
+        self._expiry_told: set[Rule] = set()
+
+    @property
+    def pins(self) -> PinSet:
+        """The pin set in force."""
+        return self._pins
+
+    def create_context(
+        self,
+        cafile: str | PathLike[str] | None = None,
+        capath: str | PathLike[str] | None = None,
+        cadata: str | bytes | None = None,
+    ) -> ssl.SSLContext:
+        """Make a guarded context: `ssl.create_default_context` for a client, plus the pins.
+
+        Args:
+            cafile: PEM file of the certificate authorities to trust; the system's if all are None.
+            capath: directory of such files, named by OpenSSL's hash.
+            cadata: the authorities themselves, PEM text or DER bytes.
+        """
+        context = ssl.create_default_context(cafile=cafile, capath=capath, cadata=cadata)
+        guard_context(context, self, may_hold_client_certificate=False)
+        return context
+
+    def protect(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        """Guard an existing client context in place, and return it.
+
+        From then on it also refuses renegotiation and ignores the common name of certificates.
+        Connections that it has made already stay as they were.
+
+        Raises:
+            ProtectionError: a context that cannot be guarded: a server's, another pinner's, or one
+                of another TLS stack (pyOpenSSL).
+        """
+        # truststore's context is a shell: connections are made by the one inside
+        inner = getattr(context, "_ctx", None)
+        if isinstance(inner, ssl.SSLContext):
+            guard_context(inner, self, may_hold_client_certificate=True)
+            return context
+        if not isinstance(context, ssl.SSLContext):
+            raise ProtectionError(f"not an ssl.SSLContext: {context!r}")
+        guard_context(context, self, may_hold_client_certificate=True)
+        return context
+
+    def replace(self, new_pins: PinSet) -> None:
+        """Put another pin set in force, at once and for open connections too.
+
+        When this returns, every open connection whose server does not satisfy `new_pins` is shut
+        down, so that connection pools drop it; the others go on undisturbed.
+        """
+        new_pins = _pin_set(new_pins)
+        with self._lock:
+            self._pins = new_pins
+            self._expiry_told = set()
+            refused = {
+                owner: guard
+                for owner, guard in list(self._connections.items())
+                if guard.recheck(new_pins)
+            }
+        hang_up(refused)
+        for guard in refused.values():
+            if isinstance(guard.refusal, PinMismatch):
+                self._tell(guard.refusal.verdict)
+
+    def __repr__(self) -> str:
+        return f"<Pinner {self._pins!r}>"
+
+    # For the guards
+
+    def _register(self, owner: Any, guard: Guard) -> None:
+        with self._lock:
+            self._connections[owner] = guard
+
+    def _refused(self, verdict: Verdict) -> NoReturn:
+        self._tell(verdict)
+        raise error_for(verdict)
+
+    def _tell(self, verdict: Verdict) -> None:
+        if not verdict.matched:
+            logger.log(
+                logging.WARNING if verdict.accepted else logging.INFO,  # the error tells the rest
+                "%s",
+                verdict.report(),
+                extra=_fields(verdict),
+            )
+        if verdict.expired and verdict.rule is not None and verdict.rule not in self._expiry_told:
+            self._expiry_told.add(verdict.rule)
+            logger.error(
+                "the pins for %s expired on %s; they are still %s",
+                verdict.rule.host or "every host",
+                verdict.rule.expires,
+                "enforced" if verdict.rule.on_expiry == "enforce" else "known, but not enforced",
+                extra=_fields(verdict),
+            )
+        if self._on_verdict is not None:
+            try:
+                self._on_verdict(verdict)
+            except Exception:
+                logger.exception("on_verdict raised; the connection is not affected")
+
+
+def _pin_set(pins: PinSet) -> PinSet:
+    if not isinstance(pins, PinSet):
+        raise PinSetError(f"a keypin.PinSet is needed, not {pins!r}")
+    return pins
+
+
+def _fields(verdict: Verdict) -> dict[str, object]:
+    rule = verdict.rule
+    return {
+        "keypin_host": verdict.host,
+        "keypin_port": verdict.port,
+        "keypin_reason": verdict.reason.name,
+        "keypin_accepted": verdict.accepted,
+        "keypin_mode": rule.mode if rule else None,
+        "keypin_rule": rule.host if rule else None,
+        "keypin_served": [(str(pin), subject) for pin, subject in verdict.served],
+        "keypin_expected": [str(pin) for pin in verdict.expected],
+    }

@@ -1,0 +1,412 @@
+"""Rules, pin sets and the decision: (host, verified chain, now) -> Verdict. Pure, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal
+
+from ._der import DerError, name_text, read_certificate
+from .errors import CertificateFormatError, HostnameError, PinSetError
+from .hostnames import normalise, normalise_pattern
+from .pin import Pin, pin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Self
+
+__all__ = ["PinSet", "Reason", "Rule", "Verdict"]
+
+Match = Literal["chain", "leaf"]
+Mode = Literal["enforce", "report"]
+OnExpiry = Literal["enforce", "allow"]
+Unlisted = Literal["allow", "refuse"]
+
+
+class Reason(StrEnum):
+    """Why a verdict came out as it did."""
+
+    MATCHED = "a pinned key was served"
+    UNLISTED = "no rule for this host"
+    EXCLUDED = "the rule excludes this host from pinning"
+    EXPIRED = "no pinned key was served, but the rule has expired and allows that"
+    NO_MATCH = "no pinned key in the verified chain"
+    NO_MATCH_LEAF = "the server's own key is not pinned"
+    DENIED = "the chain holds a denied key"
+    UNLISTED_REFUSED = "no rule for this host, and unlisted hosts are refused"
+    NO_CERTIFICATE = "the server showed no certificate"
+    UNREADABLE_CERTIFICATE = "a certificate of the chain is not strict DER"
+    BAD_HOST = "the server name is not a host name"
+    NO_SERVER_NAME = "the connection has no server name"
+    NOT_VERIFIED = "the TLS context does not verify certificates"
+    OLD_PROTOCOL = "TLS older than 1.2"
+    UNKNOWN_SESSION = "the session resumed began unverified or unpinned"
+
+
+ACCEPTING = frozenset({Reason.MATCHED, Reason.UNLISTED, Reason.EXCLUDED, Reason.EXPIRED})
+# Decided by the keys: the whole chain was read, and held no denied one.
+MISMATCHES = frozenset({Reason.NO_MATCH, Reason.NO_MATCH_LEAF})
+
+ADVICE = {
+    Reason.NO_SERVER_NAME: "Give the TLS library a server name (server_hostname=...).",
+    Reason.NOT_VERIFIED: "Pins add to certificate verification: leave verify_mode at CERT_REQUIRED"
+    " (verify=True) and name a private CA with cafile.",
+    Reason.UNLISTED_REFUSED: "Add a rule for the host, or set unlisted='allow'.",
+    Reason.UNKNOWN_SESSION: "Drop the saved session and connect anew.",
+    Reason.OLD_PROTOCOL: "Let the server speak TLS 1.2 or 1.3.",
+}
+DEFAULT_ADVICE = (
+    "If the server's key was changed on purpose, pin one of the keys above after checking it with"
+    " its owner. If not, somebody stands between this program and its server."
+)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Rule:
+    """Which keys hold for which hosts.
+
+    Args:
+        host: `api.example.com`, `*.example.com` (one label below), `**.example.com` (the host and
+            all below), or None for every host that no other rule names.
+        pins: `Pin`s or their texts; any one of them will do.
+        match: `"chain"`: any certificate of the verified chain; `"leaf"`: the server's own only.
+        mode: `"enforce"` refuses on a mismatch; `"report"` lets pass and logs.
+        expires: when the pins were meant to be replaced: a date (from its first moment on, UTC)
+            or a datetime with a time zone.
+        on_expiry: `"enforce"` keeps refusing after that, with a loud log line; `"allow"` lets
+            mismatches pass then.
+        deny: pins never accepted anywhere in the chain, whatever else matches, in both modes.
+        exclude: True: the host is not pinned at all, even if a wider rule would match it.
+
+    Raises:
+        HostnameError, PinFormatError, PinSetError: see there.
+    """
+
+    host: str | None
+    pins: tuple[Pin, ...] = ()
+    match: Match = "chain"
+    mode: Mode = "enforce"
+    expires: datetime | None = None
+    on_expiry: OnExpiry = "enforce"
+    deny: tuple[Pin, ...] = ()
+    exclude: bool = False
+
+    def __init__(
+        self,
+        host: str | None,
+        pins: Iterable[Pin | str] = (),
+        match: Match = "chain",
+        mode: Mode = "enforce",
+        expires: date | datetime | None = None,
+        on_expiry: OnExpiry = "enforce",
+        deny: Iterable[Pin | str] = (),
+        exclude: bool = False,
+    ) -> None:
+        """See the class."""
+        where = "every host" if host is None else repr(host)
+        _one_of("match", match, ("chain", "leaf"))
+        _one_of("mode", mode, ("enforce", "report"))
+        _one_of("on_expiry", on_expiry, ("enforce", "allow"))
+        fields = {
+            "host": None if host is None else normalise_pattern(host),
+            "pins": _pins(pins, f"pins of {where}"),
+            "match": match,
+            "mode": mode,
+            "expires": _moment(expires),
+            "on_expiry": on_expiry,
+            "deny": _pins(deny, f"deny of {where}"),
+            "exclude": bool(exclude),
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        if self.exclude and (self.pins or self.deny):
+            raise PinSetError(f"the rule for {where} excludes it and pins it: which?")
+        if not self.exclude and not self.pins:
+            raise PinSetError(f"the rule for {where} has no pins (to leave it out: exclude=True)")
+        if both := set(self.pins) & set(self.deny):
+            raise PinSetError(f"pinned and denied for {where}: {', '.join(map(str, both))}")
+
+    def check(self, host: str, chain: Sequence[bytes], *, now: datetime | None = None) -> Verdict:
+        """Decide on a host that this rule is for; see `PinSet.check`."""
+        if now is not None and now.tzinfo is None:
+            raise PinSetError(f"now needs a time zone: {now!r}")
+        if self.exclude:
+            return Verdict(host, Reason.EXCLUDED, self)
+        if not chain:
+            return self.refusal(host, Reason.NO_CERTIFICATE)
+        try:
+            served = [pin_of(certificate) for certificate in chain]
+        except CertificateFormatError:
+            return self.refusal(host, Reason.UNREADABLE_CERTIFICATE)
+        expired = self.expires is not None and (now or datetime.now(UTC)) >= self.expires
+        for pin in self.deny:
+            if pin in served:
+                return self.refusal(host, Reason.DENIED, chain, expired=expired)
+        for depth, pin in enumerate(served[:1] if self.match == "leaf" else served):
+            if pin in self.pins:
+                return Verdict(host, Reason.MATCHED, self, pin=pin, depth=depth, expired=expired)
+        if expired and self.on_expiry == "allow":
+            return Verdict(host, Reason.EXPIRED, self, served=_subjects(chain), expired=True)
+        reason = Reason.NO_MATCH_LEAF if self.match == "leaf" else Reason.NO_MATCH
+        return self.refusal(host, reason, chain, expired=expired)
+
+    def refusal(
+        self,
+        host: str,
+        reason: Reason,
+        chain: Sequence[bytes] = (),
+        *,
+        expired: bool = False,
+    ) -> Verdict:
+        """A verdict of this rule against a server, with the certificates that it served."""
+        return Verdict(host, reason, self, served=_subjects(chain), expired=expired)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the pins in force say of one connection.
+
+    Attributes:
+        host: the server name in normal form; None if there was none.
+        reason: why.
+        rule: the rule that decided; None for a host in no rule.
+        pin: the pin that matched.
+        depth: where in the verified chain, 0 for the leaf.
+        served: (pin, subject) of each certificate, leaf first; only where nothing matched.
+        expired: the rule is past its `expires`.
+        port: the peer's port, where known.
+    """
+
+    host: str | None
+    reason: Reason
+    rule: Rule | None = None
+    pin: Pin | None = None
+    depth: int | None = None
+    served: tuple[tuple[Pin, str], ...] = ()
+    expired: bool = False
+    port: int | None = None
+
+    @property
+    def matched(self) -> bool:
+        """Whether the server satisfied the pins, or none are asked of it."""
+        return self.reason in ACCEPTING
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the connection may go on; in report mode a mismatch may.
+
+        A denied key never may, nor a chain that was not read and so may hold one.
+        """
+        if self.matched:
+            return True
+        if self.rule is None or self.rule.mode != "report" or self.reason is Reason.DENIED:
+            return False
+        return not self.rule.deny or self.reason in MISMATCHES
+
+    @property
+    def expected(self) -> tuple[Pin, ...]:
+        """The pins of the rule."""
+        return self.rule.pins if self.rule else ()
+
+    def report(self) -> str:
+        """The text of the error and of the log line: host, served chain, pins, what to do."""
+        host = self.host or "a server without a name"
+        if self.reason is Reason.BAD_HOST:
+            host = ascii(self.host)  # it may hold anything, and goes to logs and terminals
+        where = host if self.port is None else f"{host}:{self.port}"
+        action = "accepted" if self.accepted else "refused"
+        lines = [f"keypin {action} {where}: {self.reason}"]
+        if self.served:
+            lines.append("  served, leaf first:")
+            lines += [f"    {pin}  {subject}{self._note(pin)}" for pin, subject in self.served]
+        if self.rule is not None and not self.rule.exclude:
+            pattern = "every host" if self.rule.host is None else self.rule.host
+            lines.append(f"  pinned for {pattern}, any one of ({self.rule.match}):")
+            lines += [f"    {pin}" for pin in self.rule.pins]
+            if self.expired and self.rule.expires is not None:
+                lines.append(f"  these pins expired on {self.rule.expires:%Y-%m-%d %H:%M %Z}")
+        if not self.matched:
+            lines.append("  " + ADVICE.get(self.reason, DEFAULT_ADVICE))
+        return "\n".join(lines)
+
+    def _note(self, pin: Pin) -> str:
+        if self.rule is not None and pin in self.rule.deny:
+            return "  <- denied"
+        if self.reason is Reason.NO_MATCH_LEAF and pin in self.expected:
+            return "  <- pinned, but only the leaf counts here"
+        return ""
+
+
+class PinSet:
+    """Rules for hosts; immutable, and replaced by another only as a whole.
+
+    When several rules match a host, the most specific one decides: the exact name, then the
+    longest pattern, then the rule for every host (`Rule(None, ...)`).
+
+    Args:
+        rules: `Rule`s, or a mapping of host patterns to pins.
+        unlisted: what a host in no rule gets: `"allow"` (ordinary TLS) or `"refuse"`.
+
+    Raises:
+        HostnameError, PinFormatError: see there.
+        PinSetError: two rules for one pattern.
+
+    >>> pins = PinSet({"**.example.com": ["sha256/k3XnEYQCK79AtL9GYnT/nyhsabas03V+bhRQYHQbpXU="]})
+    >>> pins.rule_for("API.example.com.").host
+    '**.example.com'
+    >>> pins.rule_for("example.org") is None
+    True
+    """
+
+    __slots__ = ("_by_pattern", "rules", "unlisted")
+
+    rules: tuple[Rule, ...]
+    unlisted: Unlisted
+    _by_pattern: dict[str | None, Rule]
+
+    def __init__(
+        self,
+        rules: Mapping[str, Iterable[Pin | str]] | Iterable[Rule],
+        *,
+        unlisted: Unlisted = "allow",
+    ) -> None:
+        _one_of("unlisted", unlisted, ("allow", "refuse"))
+        rules = _rules(rules)
+        by_pattern: dict[str | None, Rule] = {}
+        for rule in rules:
+            if rule.host in by_pattern:
+                raise PinSetError(f"two rules for {rule.host or 'every host'}")
+            by_pattern[rule.host] = rule
+        object.__setattr__(self, "rules", rules)
+        object.__setattr__(self, "unlisted", unlisted)
+        object.__setattr__(self, "_by_pattern", by_pattern)
+
+    @classmethod
+    def for_every_host(cls, pins: Iterable[Pin | str], *, match: Match = "leaf") -> Self:
+        """One rule for whatever host the program talks to: any one of `pins` must match."""
+        return cls([Rule(None, pins, match=match)], unlisted="refuse")
+
+    def rule_for(self, host: str) -> Rule | None:
+        """The rule that decides on a host, or None if it is in no rule.
+
+        Raises:
+            HostnameError: not a host.
+        """
+        name = normalise(host)
+        rules = self._by_pattern
+        found = rules.get(name) or rules.get("**." + name)
+        if found is not None:
+            return found
+        stars = "*."
+        _, dot, rest = name.partition(".")
+        while dot:
+            found = rules.get(stars + rest) or rules.get("**." + rest)
+            if found is not None:
+                return found
+            stars = "**."
+            _, dot, rest = rest.partition(".")
+        return rules.get(None)
+
+    def check(
+        self, host: str | None, chain: Sequence[bytes], *, now: datetime | None = None
+    ) -> Verdict:
+        """Decide on a server. Pure: no connection, no clock if `now` is given.
+
+        Args:
+            host: the name that TLS verified the server against, in any spelling.
+            chain: the *verified* chain, DER, leaf first; never what was merely sent.
+            now: a datetime with a time zone; the present if None.
+        """
+        if host is None:
+            return Verdict(None, Reason.NO_SERVER_NAME)
+        try:
+            name, rule = normalise(host), self.rule_for(host)
+        except HostnameError:
+            return Verdict(host, Reason.BAD_HOST)
+        if rule is None:
+            return self.unlisted_verdict(name)
+        return rule.check(name, chain, now=now)
+
+    def unlisted_verdict(self, host: str) -> Verdict:
+        """The verdict on a host in no rule."""
+        allowed = self.unlisted == "allow"
+        return Verdict(host, Reason.UNLISTED if allowed else Reason.UNLISTED_REFUSED)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a PinSet is immutable: make another and replace the whole")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("a PinSet is immutable: make another and replace the whole")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PinSet):
+            return NotImplemented
+        return self.unlisted == other.unlisted and self._by_pattern == other._by_pattern
+
+    def __hash__(self) -> int:
+        return hash((self.unlisted, frozenset(self.rules)))
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+    def __repr__(self) -> str:
+        hosts = [rule.host or "every host" for rule in self.rules[:3]]
+        more = f" and {len(self) - 3} more" if len(self) > 3 else ""
+        return f"<PinSet {', '.join(hosts) or 'empty'}{more}, unlisted={self.unlisted!r}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore, (type(self), self.rules, self.unlisted)
+
+
+def _restore(kind: type[PinSet], rules: tuple[Rule, ...], unlisted: Unlisted) -> PinSet:
+    return kind(rules, unlisted=unlisted)
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise PinSetError(f"{name} is one of {', '.join(map(repr, allowed))}, not {value!r}")
+
+
+def _rules(values: object) -> tuple[Rule, ...]:
+    if isinstance(values, Mapping):
+        return tuple(Rule(host, pins) for host, pins in values.items())
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise PinSetError(f"a list of Rules or a mapping of hosts to pins, not {values!r}")
+    rules = tuple(values)
+    for rule in rules:
+        if not isinstance(rule, Rule):
+            raise PinSetError(f"not a Rule: {rule!r}")
+    return rules
+
+
+def _pins(values: Iterable[Pin | str], where: str) -> tuple[Pin, ...]:
+    if isinstance(values, str | bytes | Pin) or not isinstance(values, Iterable):
+        raise PinSetError(f"{where}: a list of pins, not {values!r}")
+    pins = (value if isinstance(value, Pin) else Pin(value) for value in values)
+    return tuple(dict.fromkeys(pins))
+
+
+def _moment(expires: date | datetime | None) -> datetime | None:
+    if isinstance(expires, datetime):
+        if expires.tzinfo is None:
+            raise PinSetError(f"expires needs a time zone: {expires!r}")
+        return expires.astimezone(UTC)
+    if isinstance(expires, date):
+        return datetime.combine(expires, time.min, UTC)
+    if expires is not None:
+        raise PinSetError(f"expires is a date or a datetime with a time zone, not {expires!r}")
+    return None
+
+
+def _subjects(chain: Sequence[bytes]) -> tuple[tuple[Pin, str], ...]:
+    return tuple((pin_of(certificate), subject_of(certificate)) for certificate in chain)
+
+
+def subject_of(certificate: bytes) -> str:
+    """A certificate's subject for people to read; what cannot be read is said to be so."""
+    try:
+        return name_text(read_certificate(certificate).subject) or "(no subject)"
+    except DerError:
+        return "(unreadable subject)"

@@ -1,0 +1,165 @@
+"""The package itself: what importing it costs others, how its layers stack, what it is built as."""
+
+import ast
+import graphlib
+import importlib.metadata
+import importlib.resources
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import keypin
+
+PACKAGE = Path(keypin.__file__).parent
+EXTRAS = {"client": "httpx2", "lab": "cryptography", "cli": "typer"}
+CORE = [path for path in sorted(PACKAGE.glob("*.py")) if path.stem not in {*EXTRAS, "__main__"}]
+# These decide, and only decide; asyncio, ssl and the rest belong to the modules that ask them.
+PURE = ["_der", "hostnames", "pin", "pinset"]
+OUTSIDE_WORLD = {"asyncio", "io", "logging", "os", "pathlib", "socket", "ssl", "subprocess"}
+
+
+def run_isolated(code: str) -> str:
+    """Run code in a new interpreter that sees only what is installed; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk a module without what only a type checker sees."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            continue
+        yield node
+        yield from run_time_nodes(node)
+
+
+def imported(path: Path) -> set[str]:
+    """Return the absolute names of the modules, and names in them, that a core file imports."""
+    names: set[str] = set()
+    for node in run_time_nodes(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level <= 1, f"{path.name} reaches out of the package"
+            module = ".".join(filter(None, ["keypin" * node.level, node.module]))
+            names.update({module, *(f"{module}.{alias.name}" for alias in node.names)})
+    return names
+
+
+def test_importing_keypin_loads_no_third_party_module_but_idna() -> None:
+    loaded = run_isolated(
+        "import json, sys\n"
+        "before = set(sys.modules)\n"
+        "import keypin\n"
+        "print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    packages = {name.partition(".")[0] for name in json.loads(loaded)}
+    assert "keypin" in packages
+    assert packages - sys.stdlib_module_names <= {"keypin", "idna"}
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
+def test_the_core_depends_on_the_standard_library_and_idna_only(path: Path) -> None:
+    packages = {name.partition(".")[0] for name in imported(path)}
+    assert packages - sys.stdlib_module_names <= {"keypin", "idna"}
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
+def test_the_core_imports_no_extra(path: Path) -> None:
+    subpackages = {folder.parent.name for folder in PACKAGE.glob("*/__init__.py")}
+    extras = {f"keypin.{name}" for name in subpackages | set(EXTRAS)}
+    assert not {".".join(name.split(".")[:2]) for name in imported(path)} & extras
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_module_that_decides_does_no_input_or_output(module: str) -> None:
+    packages = {name.partition(".")[0] for name in imported(PACKAGE / f"{module}.py")}
+    assert not packages & OUTSIDE_WORLD
+
+
+def test_core_modules_import_each_other_in_one_direction() -> None:
+    modules = {f"keypin.{path.stem}": path for path in CORE if path.stem != "__init__"}
+    imports = {name: imported(path) & modules.keys() for name, path in modules.items()}
+    assert any(imports.values())
+    graphlib.TopologicalSorter(imports).prepare()
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_an_extra_that_is_missing_says_which_to_install(extra: str) -> None:
+    said = run_isolated(
+        "import sys\n"
+        f"sys.modules[{EXTRAS[extra]!r}] = None\n"
+        "try:\n"
+        f"    import keypin.{extra}\n"
+        "except ImportError as error:\n"
+        "    print(error)"
+    )
+    assert f"keypin[{extra}]" in said
+
+
+def test_the_version_is_the_one_that_was_installed() -> None:
+    assert keypin.__version__ == importlib.metadata.version("keypin")
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert importlib.resources.files("keypin").joinpath("py.typed").is_file()
+
+
+def test_the_command_is_installed() -> None:
+    (command,) = importlib.metadata.entry_points(group="console_scripts", name="keypin")
+    assert callable(command.load())
+
+
+def run_tests(folder: Path, test: str, no_skips: str) -> subprocess.CompletedProcess[str]:
+    """Run one test, beside one that passes, under this suite's conftest.py."""
+    conftest = Path(__file__).with_name("conftest.py").read_text(encoding="utf-8")
+    folder.joinpath("conftest.py").write_text(conftest, encoding="utf-8")
+    folder.joinpath("test_one.py").write_text(f"import pytest\n\n{test}\n", encoding="utf-8")
+    folder.joinpath("test_two.py").write_text("def test_two():\n    pass\n", encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-ra", "--rootdir", folder],
+        cwd=folder,
+        env={**os.environ, "KEYPIN_NO_SKIPS": no_skips},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+SKIPPING_TESTS = {
+    "marked": '@pytest.mark.skip(reason="no nginx")\ndef test_one():\n    pass',
+    "called": 'def test_one():\n    pytest.skip("no nginx")',
+    "module": 'pytest.skip("no nginx", allow_module_level=True)',
+}
+
+
+@pytest.mark.parametrize("test", SKIPPING_TESTS.values(), ids=SKIPPING_TESTS)
+def test_a_skip_passes_and_gives_its_reason(tmp_path: Path, test: str) -> None:
+    done = run_tests(tmp_path, test, no_skips="")
+    assert done.returncode == 0, done.stdout
+    assert "1 passed, 1 skipped" in done.stdout
+    assert "no nginx" in done.stdout
+
+
+@pytest.mark.parametrize("test", SKIPPING_TESTS.values(), ids=SKIPPING_TESTS)
+def test_a_skip_fails_where_nothing_may_be_skipped(tmp_path: Path, test: str) -> None:
+    done = run_tests(tmp_path, test, no_skips="1")
+    assert done.returncode != 0, done.stdout
+    assert "no nginx" in done.stdout
+    assert "KEYPIN_NO_SKIPS" in done.stdout
+    assert "skipped in" not in done.stdout
+
+
+def test_an_expected_failure_is_not_a_skip(tmp_path: Path) -> None:
+    test = "@pytest.mark.xfail(reason='known')\ndef test_one():\n    assert False"
+    done = run_tests(tmp_path, test, no_skips="1")
+    assert done.returncode == 0, done.stdout
+    assert "1 passed, 1 xfailed" in done.stdout
