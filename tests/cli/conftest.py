@@ -114,7 +114,13 @@ def cafile(root: Authority, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["1.2", "1.3"])
-def server(request: pytest.FixtureRequest, credential: Credential) -> Any:
-    """A server that the authority vouches for, in each version of TLS."""
-    with Server(credential, tls=[request.param]) as server:
+def tls(request: pytest.FixtureRequest) -> Any:
+    """Each version of TLS."""
+    return request.param
+
+
+@pytest.fixture
+def server(credential: Credential, tls: Any) -> Any:
+    """A server that the authority vouches for."""
+    with Server(credential, tls=[tls]) as server:
         yield server

@@ -25,7 +25,7 @@ from .targets import HTTPS, Server
 if TYPE_CHECKING:
     from ..inspection import Inspection
 
-__all__ = ["EXAMPLES", "fetch"]
+__all__ = ["EXAMPLES", "fetch", "python_lines"]
 
 EXAMPLES = """
 keypin fetch api.example.com -o myCertificate.cer
@@ -71,7 +71,7 @@ def fetch(
     page.line()
     page.line("To pin it in a program:")
     page.line()
-    page.verbatim(*_python(output, Server(found.server_name, found.port), cafile), indent=2)
+    page.verbatim(*python_lines(output, Server(found.server_name, found.port), cafile), indent=2)
     return ExitCode.OK
 
 
@@ -96,8 +96,8 @@ def _trusted_certificate(server: Server, found: Inspection) -> bytes:
         raise CommandError(ExitCode.BAD_FILE, str(error)) from None
 
 
-def _python(file: Path, server: Server, cafile: Path | None) -> list[str]:
-    """The lines of a program that pins the file and talks to the server."""
+def python_lines(file: Path, server: Server, cafile: Path | None) -> list[str]:
+    """Write the lines of a program that pins the file and talks to the server."""
     port = "" if server.port == HTTPS else f":{server.port}"
     host = f"[{server.host}]" if ":" in server.host else server.host
     arguments = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
@@ -44,7 +44,7 @@ class Credential:
 
     chain: tuple[bytes, ...]
     key: Key
-    profile: Profile
+    profile: Profile = field(default_factory=Profile)
     issuer: Authority | None = None
 
     @property

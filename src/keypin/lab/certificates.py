@@ -71,7 +71,7 @@ class CertificateFields(TypedDict, total=False):
     """The fields that can be set on any certificate; those left out get what is usual."""
 
     common_name: str
-    """"" leaves the subject empty; otherwise the first of the names, where that can be one"""
+    """an empty one leaves the subject empty; otherwise the first of the names that can be one"""
     not_before: datetime | None
     not_after: datetime | None
     ca: bool
@@ -181,10 +181,10 @@ def _key_usages(profile: Profile, key: Key) -> Sequence[KeyUsage]:
         return profile.key_usage
     if profile.ca:
         return ("keyCertSign", "cRLSign")
-    # keyEncipherment is for the RSA key exchange of TLS 1.2
-    return (
-        ("digitalSignature", "keyEncipherment") if key.kind == "rsa-2048" else ("digitalSignature",)
-    )
+    if key.kind == "rsa-2048":
+        # the RSA key exchange of TLS 1.2
+        return ("digitalSignature", "keyEncipherment")
+    return ("digitalSignature",)
 
 
 def _key_usage_extension(usages: Sequence[KeyUsage]) -> x509.KeyUsage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,10 @@ class Server(Listener):
         alpn: the protocols to offer.
         before_tls: a conversation in the clear that comes first; `stall` never lets TLS begin.
 
+    Raises:
+        ValueError: a credential's key is not that of its first certificate; a client certificate is
+            required but there is no `client_ca`.
+
     >>> from keypin.lab import Authority
     >>> with Server(Authority().issue("localhost", "127.0.0.1")) as server:
     ...     server.url.startswith("https://127.0.0.1:")
@@ -61,6 +66,8 @@ class Server(Listener):
         before_tls: Preamble | None = None,
     ) -> None:
         super().__init__(host)
+        if require_client_certificate and client_ca is None:
+            raise ValueError("require_client_certificate takes a client_ca")
         self.application = application or Http()
         self._before_tls = before_tls
         self._settings = TlsSettings(
@@ -111,30 +118,42 @@ class Server(Listener):
         return sibling
 
     def _handle(self, connection: Connection, sock: socket.socket) -> None:
-        try:
-            stream: Stream = SocketStream(sock)
-            if self._before_tls is not None and not self._before_tls(
-                Channel(stream, connection, connection.received_plain)
-            ):
-                return
-            if self._presented is not None:
-                stream = self._shake_hands(stream, connection, self._presented)
-            channel = Channel(stream, connection, connection.received)
+        stream = self._open_stream(connection, SocketStream(sock))
+        if stream is None:
+            return
+        channel = Channel(stream, connection, connection.received)
+        with suppress(Disconnected):
             self.application(channel)
-            channel.finish()
-            channel.drain()
+        # What the client sent counts, whether the application cared for it or not.
+        channel.finish()
+        channel.drain()
+
+    def _open_stream(self, connection: Connection, plain: Stream) -> Stream | None:
+        """Get as far as to application data; return None where that fails."""
+        if not self._talk_before_tls(Channel(plain, connection, connection.received_plain)):
+            return None
+        presented = self._presented
+        return plain if presented is None else self._shake_hands(plain, connection, presented)
+
+    def _talk_before_tls(self, channel: Channel) -> bool:
+        """Have the conversation in the clear, if there is one; return whether TLS shall begin."""
+        if self._before_tls is None:
+            return True
+        try:
+            return self._before_tls(channel)
         except Disconnected:
-            pass
+            return False
 
     def _shake_hands(
         self, carrier: Stream, connection: Connection, presented: ssl.SSLContext
-    ) -> TlsStream:
+    ) -> Stream | None:
+        """Begin TLS; return the stream inside, or None where the handshake failed."""
         stream = TlsStream(carrier, wrap(self._sessions(), presented, connection))
         try:
             stream.do_handshake()
         except ssl.SSLError as error:
             connection.note(error=str(error))
-            raise Disconnected from error
+            return None
         connection.note(
             handshake_completed=True,
             tls_version=stream.tls.version(),

@@ -1,0 +1,300 @@
+"""Errors: what a refusal looks like to a TLS client, and how it is found again in another error."""
+
+import copy
+import pickle
+import ssl
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import requests
+import urllib3
+from aiohttp import ClientConnectorCertificateError
+
+import keypin
+from keypin import (
+    CertificateFormatError,
+    CertificateNotFound,
+    HostnameError,
+    KeypinError,
+    MissingExtra,
+    NoServerName,
+    NotPinned,
+    Pin,
+    PinFormatError,
+    PinMismatch,
+    PinSet,
+    PinSetError,
+    PlainHTTPRefused,
+    ProtectionError,
+    Reason,
+    Rule,
+    UnverifiedConnection,
+    Verdict,
+    find_error,
+)
+
+PINNED = Pin.from_digest(b"\1" * 32)
+CERTIFICATE = Path(__file__).parent.joinpath("corpus", "certificates", "p-256.der").read_bytes()
+VERDICT = PinSet({"**.example.com": [PINNED]}).check("www.example.com", [CERTIFICATE])
+
+
+class OwnMismatch(PinMismatch):
+    """What a program may derive."""
+
+
+MISMATCHES = [PinMismatch, NoServerName, UnverifiedConnection, OwnMismatch]
+every_mismatch = pytest.mark.parametrize("kind", MISMATCHES)
+
+
+# What it is
+
+
+@every_mismatch
+def test_a_mismatch_is_a_failed_certificate_verification(kind: type[PinMismatch]) -> None:
+    """So every TLS client treats it as one: no retry, no crash."""
+    error = kind(VERDICT)
+    for parent in (KeypinError, ssl.SSLCertVerificationError, ssl.SSLError, OSError, ValueError):
+        assert isinstance(error, parent)
+    assert error.errno == ssl.SSLErrorNumber.SSL_ERROR_SSL
+    assert error.verify_code == 50  # X509_V_ERR_APPLICATION_VERIFICATION
+    assert error.verify_message == "no pinned key in the verified chain"
+    assert error.library == "keypin"
+    assert error.reason is Reason.NO_MATCH
+
+
+@every_mismatch
+def test_a_mismatch_reads_like_a_report(kind: type[PinMismatch]) -> None:
+    error = kind(VERDICT)
+    assert str(error) == VERDICT.report()
+    assert error.strerror == VERDICT.report()
+    assert "www.example.com" in str(error)
+    assert str(PINNED) in str(error)
+    assert f"{Pin.from_certificate(CERTIFICATE)}  CN=p-256" in str(error)
+
+
+@every_mismatch
+def test_a_mismatch_holds_the_decision(kind: type[PinMismatch]) -> None:
+    error = kind(VERDICT)
+    assert error.verdict == VERDICT
+    assert error.host == "www.example.com"
+    assert error.port is None
+    assert error.served == [(Pin.from_certificate(CERTIFICATE), "CN=p-256")]
+    assert error.expected == [PINNED]
+
+
+def test_a_mismatch_without_a_name_or_a_rule() -> None:
+    error = NoServerName(PinSet([]).check(None, []))
+    assert (error.host, error.served, error.expected) == (None, [], [])
+    assert error.reason is Reason.NO_SERVER_NAME
+
+
+def test_the_port_is_that_of_the_verdict() -> None:
+    assert PinMismatch(Verdict("www.example.com", Reason.NO_MATCH, port=8443)).port == 8443
+
+
+@pytest.mark.parametrize(
+    ("kind", "parent"),
+    [
+        (PinFormatError, ValueError),
+        (HostnameError, ValueError),
+        (PinSetError, ValueError),
+        (CertificateFormatError, ValueError),
+        (CertificateNotFound, FileNotFoundError),
+        (MissingExtra, ImportError),
+        (ProtectionError, Exception),
+        (NotPinned, Exception),
+        (PlainHTTPRefused, Exception),
+    ],
+)
+def test_a_mistake_of_the_program_is_no_refusal_of_a_server(
+    kind: type[KeypinError], parent: type[Exception]
+) -> None:
+    """Two branches: what handles a failed verification must not swallow a bad configuration."""
+    error = kind("what is wrong")
+    assert isinstance(error, KeypinError)
+    assert isinstance(error, parent)
+    assert not isinstance(error, ssl.SSLError)
+    assert not isinstance(error, PinMismatch)
+    assert str(error) == "what is wrong"
+
+
+def test_every_public_error_is_a_keypin_error() -> None:
+    public = (getattr(keypin, name) for name in keypin.__all__)
+    found = [item for item in public if isinstance(item, type) and issubclass(item, Exception)]
+    assert {PinMismatch, NotPinned, CertificateNotFound} <= set(found)
+    assert all(issubclass(item, KeypinError) for item in found)
+
+
+# Pickling and copying
+
+
+@every_mismatch
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_mismatch_survives_pickling(kind: type[PinMismatch], protocol: int) -> None:
+    """So it can come from another process."""
+    check_same(pickle.loads(pickle.dumps(kind(VERDICT), protocol)), kind)
+
+
+@every_mismatch
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_mismatch_survives_copying(
+    kind: type[PinMismatch], copied: Callable[[Any], PinMismatch]
+) -> None:
+    check_same(copied(kind(VERDICT)), kind)
+
+
+def check_same(error: PinMismatch, kind: type[PinMismatch]) -> None:
+    original = kind(VERDICT)
+    assert type(error) is kind
+    assert vars(error) == vars(original)
+    assert error.args == original.args
+    assert str(error) == str(original)
+    assert error.verify_code == 50
+
+
+@pytest.mark.parametrize(
+    "kind", [PinFormatError, HostnameError, CertificateNotFound, CertificateFormatError, NotPinned]
+)
+def test_other_errors_survive_pickling(kind: type[KeypinError]) -> None:
+    error = pickle.loads(pickle.dumps(kind("what is wrong")))
+    assert type(error) is kind
+    assert str(error) == "what is wrong"
+
+
+# find_error
+
+
+MISMATCH = PinMismatch(VERDICT)
+
+
+def caused(error: BaseException) -> BaseException:
+    outer = RuntimeError("outer")
+    outer.__cause__ = error
+    return outer
+
+
+def in_context(error: BaseException) -> BaseException:
+    outer = RuntimeError("outer")
+    outer.__context__ = error
+    return outer
+
+
+def suppressed(error: BaseException) -> BaseException:
+    outer = in_context(error)
+    outer.__suppress_context__ = True
+    return outer
+
+
+def in_attribute(error: BaseException) -> BaseException:
+    outer = RuntimeError("outer")
+    outer.original = error  # type: ignore[attr-defined]
+    return outer
+
+
+POOL = urllib3.HTTPSConnectionPool("www.example.com")
+KEY: Any = type("ConnectionKey", (), {"host": "h", "port": 1, "ssl": True, "is_ssl": True})()
+
+WRAPPERS: dict[str, Callable[[Any], BaseException]] = {
+    "nothing": lambda error: error,
+    "a cause": caused,
+    "a context": in_context,
+    "a suppressed context": suppressed,
+    "an argument": lambda error: RuntimeError("outer", 5, error),
+    "an attribute": in_attribute,
+    "urllib": urllib.error.URLError,
+    "urllib3": lambda error: urllib3.exceptions.MaxRetryError(POOL, "/", error),
+    "urllib3's own error": urllib3.exceptions.SSLError,
+    "requests": lambda error: requests.exceptions.SSLError(
+        urllib3.exceptions.MaxRetryError(POOL, "/", urllib3.exceptions.SSLError(error))
+    ),
+    "aiohttp": lambda error: ClientConnectorCertificateError(KEY, error),
+    "httpx2": lambda error: caused_by(httpx2.ConnectError("outer"), error),
+    "a group": lambda error: ExceptionGroup("several", [ValueError(), error]),
+    "a group in a group": lambda error: ExceptionGroup(
+        "outer", [OSError(), ExceptionGroup("inner", [KeyError(), error])]
+    ),
+    "a group with an interrupt": lambda error: BaseExceptionGroup(
+        "several", [KeyboardInterrupt(), error]
+    ),
+    "a group as a cause": lambda error: caused(ExceptionGroup("several", [error])),
+    "a group of causes": lambda error: ExceptionGroup("several", [caused(error)]),  # type: ignore[list-item]
+    "an interrupt": lambda error: caused_by(KeyboardInterrupt(), error),
+}
+
+
+def caused_by(outer: BaseException, error: BaseException) -> BaseException:
+    outer.__cause__ = error
+    return outer
+
+
+@pytest.mark.parametrize("outer", WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.parametrize("inner", WRAPPERS.values(), ids=WRAPPERS)
+def test_a_mismatch_is_found_in_whatever_was_raised_around_it(
+    inner: Callable[[Any], BaseException], outer: Callable[[Any], Any]
+) -> None:
+    try:
+        error = outer(inner(MISMATCH))
+    except TypeError:  # an ExceptionGroup holds no BaseException
+        error = outer(caused(inner(MISMATCH)))
+    assert find_error(error) is MISMATCH
+
+
+@pytest.mark.parametrize("outer", WRAPPERS.values(), ids=WRAPPERS)
+def test_there_is_no_mismatch_in_other_errors(outer: Callable[[Any], BaseException]) -> None:
+    assert find_error(outer(ssl.SSLCertVerificationError(1, "expired"))) is None
+
+
+def test_there_is_no_mismatch_in_nothing() -> None:
+    assert find_error(None) is None
+
+
+@every_mismatch
+def test_every_kind_of_mismatch_is_found(kind: type[PinMismatch]) -> None:
+    error = kind(VERDICT)
+    assert find_error(caused(error)) is error
+
+
+def test_a_circle_has_an_end() -> None:
+    first, second = RuntimeError("first"), RuntimeError("second")
+    first.__context__, second.__cause__ = second, first
+    second.args = (second, first)
+    first.itself = first  # type: ignore[attr-defined]
+    assert find_error(first) is None
+    second.original = MISMATCH  # type: ignore[attr-defined]
+    assert find_error(first) is MISMATCH
+
+
+def test_a_long_chain_is_followed_to_its_end() -> None:
+    error: BaseException = MISMATCH
+    for _ in range(5000):
+        error = caused(error)
+    assert find_error(error) is MISMATCH
+
+
+def test_the_nearest_mismatch_is_found() -> None:
+    nearer = NoServerName(VERDICT)
+    nearer.__context__ = MISMATCH
+    assert find_error(caused(nearer)) is nearer
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", [1], object(), ValueError], ids=repr)
+def test_an_attribute_that_looks_like_a_group_is_none(value: object) -> None:
+    """Other people's exceptions may use any name for anything."""
+    error = RuntimeError("outer")
+    error.exceptions = value  # type: ignore[attr-defined]
+    error.reason = value  # type: ignore[attr-defined]
+    assert find_error(error) is None
+    error.__cause__ = MISMATCH
+    assert find_error(error) is MISMATCH
+
+
+def test_a_rule_in_report_mode_still_makes_an_error_of_its_verdict() -> None:
+    """The log line of report mode and the error of enforce mode have one text, but for a word."""
+    reporting = Rule("www.example.com", [PINNED], mode="report")
+    decided = reporting.check("www.example.com", [CERTIFICATE])
+    enforced = Rule("www.example.com", [PINNED]).check("www.example.com", [CERTIFICATE])
+    assert str(PinMismatch(enforced)) == decided.report().replace("accepted", "refused", 1)
