@@ -30,6 +30,7 @@ class Ended:
 
     @property
     def text(self) -> str:
+        assert b"\x1b" not in self.output
         return self.output.decode()
 
     @property
@@ -58,7 +59,7 @@ def keypin(
         capsysbinary.readouterr()
         code = main([str(argument) for argument in arguments])
         output, error = capsysbinary.readouterr()
-        assert b"\x1b" not in output + error
+        assert b"\x1b" not in error
         return Ended(code, output, error.decode())
 
     return run

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from keypin import Pin
-from keypin.lab import Authority, Http, Response, Server, new_key, stall
+from keypin.lab import Authority, ConnectProxy, Http, Response, Server, new_key, stall
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -207,7 +207,8 @@ def test_a_server_that_hangs_up_after_the_handshake(keypin, credential, pinned):
 
 
 @pytest.mark.parametrize("address", ["http://localhost/", "localhost", "ftp://localhost/", "https:///x",
-                                     "https://[::1", "https://localhost:99999/", ""])  # fmt: skip
+                                     "https://[::1", "https://localhost:99999/", "https://a..b/",
+                                     "https://1.2.3/", "https://a b/", ""])  # fmt: skip
 def test_only_https(keypin, pinned, address):
     ended = keypin("get", address, *pinned)
     assert (ended.code, ended.output) == (64, b"")
@@ -380,9 +381,6 @@ def test_a_body_comes_piece_by_piece(keypin_process, credential, pinned, tmp_pat
 
 
 def test_the_headers_come_with_the_body_if_asked_for(keypin, credential, pinned):
-    def answer(request: Request) -> Response:
-        return Response(b"body", 201, {"X-Grün": "\x1b[31mred\x9b"})
-
     with Server(credential, application=Http(lambda _: Response(b"body", 201))) as server:
         ended = keypin("get", url(server), *pinned, "-i")
     head, _, body = ended.output.partition(b"\r\n\r\n")
@@ -517,8 +515,6 @@ def test_as_a_program(keypin_process, trusted, pinned, certificate, credential):
 def test_a_proxy_of_the_environment_sees_nothing_but_tls(
     keypin_process, pinned, trusted, credential
 ):
-    from keypin.lab import ConnectProxy
-
     with Server(credential) as server, ConnectProxy() as proxy:
         environment = {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"}
         assert keypin_process("get", url(server), *pinned, **environment).code == 0

@@ -12,6 +12,8 @@ import zipfile
 import httpx2
 import pytest
 import trio
+from scene import HOST, NAMES, VERSIONS, authority, issuing, pinned, unpinned
+
 from keypin import (
     CertificateFormatError,
     CertificateNotFound,
@@ -22,7 +24,6 @@ from keypin import (
 )
 from keypin.client import AsyncClient, Client
 from keypin.lab import Authority, ConnectProxy, Http, Server, self_signed
-from scene import HOST, NAMES, VERSIONS, authority, issuing, pinned, unpinned
 
 
 class Blocking:
@@ -240,9 +241,7 @@ def test_it_holds_for_every_host(make, version):
                 client.get(wrong.url_for(host))
 
 
-def test_the_leaf_is_compared_and_the_error_says_where_the_pinned_key_was(
-    make, right, tmp_path
-):
+def test_the_leaf_is_compared_and_the_error_says_where_the_pinned_key_was(make, right, tmp_path):
     (tmp_path / "certificates" / "issuing.cer").write_bytes(issuing().certificate)
     client = pin(make(right), "issuing.cer")
     with pytest.raises(PinMismatch, match="only the leaf counts"):
@@ -359,7 +358,7 @@ def test_the_observer_hears_the_verdicts(make, right, wrong):
 
 
 def test_certificates_without_a_folder(make):
-    with pytest.raises(CertificateNotFound, match="importlib.resources"):
+    with pytest.raises(CertificateNotFound, match=r"importlib\.resources"):
         pin(make(certificates=None))
 
 
@@ -415,8 +414,7 @@ def test_without_httpx2_the_extra_is_named():
 
 def test_ordinary_verification_failures_keep_their_own_error(make, version):
     expired = Authority("unknown").issue(*NAMES, key=pinned().key)
-    with Server(expired, tls=[version]) as server:
-        with pytest.raises(httpx2.ConnectError) as caught:
-            pin(make(server)).get("/")
+    with Server(expired, tls=[version]) as server, pytest.raises(httpx2.ConnectError) as caught:
+        pin(make(server)).get("/")
     assert find_error(caught.value) is None
     assert "unable to get local issuer certificate" in str(caught.value)

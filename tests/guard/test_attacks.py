@@ -9,17 +9,6 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
-from keypin import PinMismatch, Pinner, PinSet, Rule, find_error
-from keypin.lab import (
-    KEY_KINDS,
-    Authority,
-    ConnectProxy,
-    MisbehavingServer,
-    NameConstraints,
-    Server,
-    new_key,
-    self_signed,
-)
 from scene import (
     HOST,
     NAMES,
@@ -32,6 +21,18 @@ from scene import (
     pinner_for,
     trusting,
     unpinned,
+)
+
+from keypin import PinMismatch, Pinner, PinSet, Rule, find_error
+from keypin.lab import (
+    KEY_KINDS,
+    Authority,
+    ConnectProxy,
+    MisbehavingServer,
+    NameConstraints,
+    Server,
+    new_key,
+    self_signed,
 )
 
 if TYPE_CHECKING:
@@ -275,7 +276,7 @@ def test_the_pinned_certificate_without_its_private_key(kind, version):
 def test_tls_before_1_2_is_refused(old, willing):
     context = trusting(pinner_for(pinned()))
     if willing:
-        with pytest.warns(DeprecationWarning):
+        with pytest.warns(DeprecationWarning, match="TLSv1"):
             context.minimum_version = ssl.TLSVersion.TLSv1
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
     with Server(pinned(), tls=[old], ciphers="DEFAULT:@SECLEVEL=0") as server:
@@ -318,9 +319,8 @@ def test_a_denied_key_is_refused_even_if_another_pin_matches(version):
 
 def test_a_denied_intermediate_is_refused_even_where_only_the_leaf_is_matched(version):
     context = trusting(pinner_for(pinned(), match="leaf", deny=[issuing().pin]))
-    with Server(pinned(), tls=[version]) as server:
-        with pytest.raises(PinMismatch, match="denied"):
-            connect(context, server)
+    with Server(pinned(), tls=[version]) as server, pytest.raises(PinMismatch, match="denied"):
+        connect(context, server)
 
 
 def test_an_unlisted_host_is_refused_by_policy(version):

@@ -8,9 +8,20 @@ import ssl
 import urllib.request
 
 import pytest
+from scene import (
+    HOST,
+    VERSIONS,
+    authority,
+    connect,
+    exchange,
+    pinned,
+    pinner_for,
+    trusting,
+    unpinned,
+)
+
 from keypin import PinMismatch, Pinner, PinSet, ProtectionError, _guard, find_error
 from keypin.lab import Authority, Credential, Server
-from scene import HOST, VERSIONS, authority, connect, exchange, pinned, pinner_for, trusting, unpinned
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,6 @@ import weakref
 import pytest
 import truststore
 import urllib3
-from keypin import PinMismatch, PinSetError, Pinner, PinSet, ProtectionError, find_error
-from keypin.lab import Server
 from scene import (
     HOST,
     VERSIONS,
@@ -25,6 +23,9 @@ from scene import (
     trusting,
     unpinned,
 )
+
+from keypin import PinMismatch, Pinner, PinSet, PinSetError, ProtectionError, find_error
+from keypin.lab import Server
 
 
 @pytest.fixture(params=VERSIONS)
@@ -185,9 +186,7 @@ def test_one_pinner_serves_many_contexts(servers):
 
 
 @pytest.mark.parametrize("assertion", ["assert_hostname", "assert_fingerprint"])
-def test_urllib3_that_switches_the_host_name_check_off_does_not_switch_ours_off(
-    assertion, version
-):
+def test_urllib3_that_switches_the_host_name_check_off_does_not_switch_ours_off(assertion, version):
     """It sets check_hostname=False on the caller's context, for good."""
     import hashlib
 

@@ -9,8 +9,6 @@ import socket
 import ssl
 
 import pytest
-from keypin import NoServerName, PinMismatch, Pinner, PinSet, Reason, UnverifiedConnection
-from keypin.lab import Server, Silent
 from scene import (
     HOST,
     REQUEST,
@@ -25,6 +23,9 @@ from scene import (
     trusting,
     unpinned,
 )
+
+from keypin import NoServerName, PinMismatch, Pinner, PinSet, Reason, UnverifiedConnection
+from keypin.lab import Server, Silent
 
 SOCKET_CALLS = {
     "send": lambda s: s.send(REQUEST),
@@ -214,7 +215,7 @@ def test_an_object_whose_error_was_swallowed_has_nothing_to_send(call, wrong_ser
 
 
 def test_a_method_that_was_looked_up_before_the_handshake_stays_guarded(wrong_server):
-    """uvloop keeps `sslobject.read` and `.write` from before the handshake on."""
+    """Uvloop keeps `sslobject.read` and `.write` from before the handshake on."""
     context = trusting(pinner_for(pinned()))
     with connect(context, wrong_server, do_handshake_on_connect=False) as connection:
         send, inner_write = connection.send, connection._sslobj.write
@@ -370,7 +371,7 @@ def test_ip_addresses_are_pinned_in_every_spelling(version):
 
 
 def test_a_server_side_object_of_a_protected_context_is_left_alone(tmp_path):
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="PROTOCOL_TLS"):
         both_ways = ssl.SSLContext(ssl.PROTOCOL_TLS)
     pinner_for(pinned()).protect(both_ways)
     files = pinned().write(tmp_path)

@@ -17,8 +17,6 @@ import requests
 import trio
 import urllib3
 import uvloop
-from keypin import PinMismatch, Pinner, PinSet, Rule, find_error
-from keypin.lab import Server
 from scene import (
     HOST,
     REQUEST,
@@ -33,6 +31,9 @@ from scene import (
     trusting,
     unpinned,
 )
+
+from keypin import PinMismatch, Pinner, PinSet, Rule, find_error
+from keypin.lab import Server
 
 REQUESTS = 10_000
 
@@ -193,7 +194,9 @@ def with_requests(context):
     session = requests.Session()
     session.mount("https://", Adapter())
     session.verify = True
-    return Sync(lambda url, method: session.request(method, url, timeout=20).status_code, session.close)
+    return Sync(
+        lambda url, method: session.request(method, url, timeout=20).status_code, session.close
+    )
 
 
 def with_httpx2(context):

@@ -8,8 +8,6 @@ import ssl
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from keypin import PinMismatch, Pinner, PinSet, Reason, Rule
-from keypin.lab import Server
 from scene import (
     HOST,
     VERSIONS,
@@ -22,6 +20,9 @@ from scene import (
     trusting,
     unpinned,
 )
+
+from keypin import PinMismatch, Pinner, PinSet, Reason, Rule
+from keypin.lab import Server
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 
@@ -111,7 +112,9 @@ def test_report_mode_does_not_replace_ordinary_verification(version):
 
 def test_the_observer_hears_every_verdict_once(right_server, wrong_server):
     heard = []
-    pins = PinSet([Rule(HOST, [pinned().pin]), Rule("report.example", [pinned().pin], mode="report")])
+    pins = PinSet(
+        [Rule(HOST, [pinned().pin]), Rule("report.example", [pinned().pin], mode="report")]
+    )
     pinner = Pinner(pins, on_verdict=heard.append)
     context = trusting(pinner)
     with connect(context, right_server) as connection:

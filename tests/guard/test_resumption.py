@@ -7,8 +7,6 @@ import ssl
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from keypin import PinMismatch, Pinner, PinSet, Reason, UnverifiedConnection, _guard
-from keypin.lab import Authority, Server
 from scene import (
     HOST,
     VERSIONS,
@@ -22,6 +20,9 @@ from scene import (
     trusting,
     unpinned,
 )
+
+from keypin import PinMismatch, Pinner, PinSet, Reason, UnverifiedConnection, _guard
+from keypin.lab import Authority, Server
 
 
 @pytest.fixture(params=VERSIONS)

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .. import __version__
-from . import convert, fetch, get, show
+from . import convert, demo, fetch, get, show
 from .exit_codes import CommandError, ExitCode
 from .output import complain
 
@@ -24,6 +24,7 @@ __all__ = ["app", "main"]
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 EXAMPLES = """
+keypin demo
 keypin show api.example.com
 keypin fetch api.example.com -o myCertificate.cer
 keypin get https://api.example.com/ --certificate myCertificate.cer
@@ -67,6 +68,7 @@ app = typer.Typer(
     epilog=EXAMPLES,
 )
 # one line for each command's module
+app.command("demo", cls=Command, epilog=demo.EXAMPLES)(demo.demo)
 app.command("show", cls=Command, epilog=show.EXAMPLES)(show.show)
 app.command("fetch", cls=Command, epilog=fetch.EXAMPLES)(fetch.fetch)
 app.command("convert", cls=Command, epilog=convert.EXAMPLES)(convert.convert)

@@ -14,6 +14,8 @@ class ExitCode(IntEnum):
     """
 
     OK = 0
+    DEMO_FAILED = 1
+    """keypin demo: a step did not come out as promised"""
     UNREACHABLE = 7
     """no connection: name unknown, refused, cut off, no TLS"""
     HTTP_ERROR = 22

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import sys
 from contextlib import contextmanager, suppress
@@ -16,7 +17,14 @@ import typer
 
 from .. import __version__
 from ..certificate_file import read_server_certificate
-from ..errors import CertificateFormatError, PinFormatError, PlainHTTPRefused, find_error
+from ..errors import (
+    CertificateFormatError,
+    HostnameError,
+    PinFormatError,
+    PlainHTTPRefused,
+    find_error,
+)
+from ..hostnames import normalise
 from ..pin import Pin
 from ..pinner import Pinner
 from ..pinset import PinSet
@@ -39,6 +47,7 @@ keypin get https://api.example.com/items --certificate myCertificate.cer \\
     --data @item.json -H 'Content-Type: application/json'
 """
 
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 REDIRECT_LIMIT = 20
 FORM = b"application/x-www-form-urlencoded"
 
@@ -133,13 +142,12 @@ def get(
     body = None if data is None else _body(data)
     if body is not None and not any(name.lower() == b"content-type" for name, _ in headers):
         headers.append((b"Content-Type", FORM))
+    verb = _method(method, body)
     context = _context(pins, match, cafile, client_certificate, client_key)
     with (
         _request_errors(address),
         _client(context, timeout, follow_redirects=location) as client,
-        client.stream(
-            method or ("GET" if body is None else "POST"), address, headers=headers, content=body
-        ) as response,
+        client.stream(verb, address, headers=headers, content=body) as response,
     ):
         if fail and response.status_code >= HTTPStatus.BAD_REQUEST:
             raise CommandError(
@@ -159,6 +167,12 @@ def _address(text: str) -> httpx2.URL:
         raise CommandError(
             ExitCode.USAGE, f"not an https URL: {text!r}; pins hold for TLS only: https://HOST/PATH"
         )
+    try:
+        normalise(url.raw_host.decode("ascii"))
+    except HostnameError as error:
+        raise CommandError(ExitCode.USAGE, f"not a URL: {text!r}: {error}") from None
+    if url.port is not None and not 0 < url.port < 2**16:
+        raise CommandError(ExitCode.USAGE, f"not a URL: {text!r}: no such port")
     return url
 
 
@@ -192,9 +206,17 @@ def _certificate_pin(path: Path) -> Pin:
 
 def _header(text: str) -> tuple[bytes, bytes]:
     name, colon, value = text.partition(":")
-    if not colon or not name:
+    if not colon or not TOKEN.fullmatch(name) or not value.replace("\t", " ").isprintable():
         raise CommandError(ExitCode.USAGE, f"not a header: {text!r}; it is written 'NAME: VALUE'")
     return name.encode(), value.strip().encode()
+
+
+def _method(text: str | None, body: bytes | None) -> str:
+    if text is None:
+        return "GET" if body is None else "POST"
+    if not TOKEN.fullmatch(text):
+        raise CommandError(ExitCode.USAGE, f"not a method: {text!r}")
+    return text
 
 
 def _body(data: str) -> bytes:

@@ -24,8 +24,8 @@ NARROWEST = 20
 
 
 def printable(text: str) -> str:
-    """Escape what a terminal could take for a command; newlines stay."""
-    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+    """Escape what a terminal could take for a command, line ends included."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def _escaped(character: str) -> str:
@@ -81,7 +81,7 @@ def complain(message: str) -> None:
     """
     if not message.startswith("keypin "):
         message = f"keypin: {message}"
-    first, newline, rest = printable(message).partition("\n")
-    text = Text.assemble((first, "bold red"), newline, rest)
+    first, *rest = map(printable, message.splitlines())
+    text = Text("\n").join([Text(first, style="bold red"), *map(Text, rest)])
     sys.stdout.flush()
     _console(stderr=True).print(text, soft_wrap=True)

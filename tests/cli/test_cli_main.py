@@ -1,0 +1,161 @@
+"""The command line as a whole: help, versions, exit codes, and a missing extra."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from keypin import MissingExtra, __version__
+from keypin.cli import ExitCode, findings
+from keypin.cli.app import app, main
+from keypin.lab import Http, Server
+from typer.testing import CliRunner
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "command-line.md"
+COMMANDS = ["show", "fetch", "convert", "get"]
+
+
+def commands() -> dict[str, Any]:
+    group: Any = typer.main.get_command(app)
+    return dict(group.commands)
+
+
+def test_help_lists_the_commands_and_has_examples(keypin):
+    ended = keypin("--help")
+    assert (ended.code, ended.error) == (0, "")
+    _, _, after = ended.text.partition("Commands:\n")
+    listed = after.partition("\n\n")[0].splitlines()
+    assert {line.split()[0] for line in listed} == set(commands())
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+    _, _, examples = ended.text.partition("Examples:\n")
+    assert examples.splitlines()
+    assert all(line.startswith("  keypin ") for line in examples.splitlines())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_each_command_has_help_with_examples_that_fits_a_terminal(keypin, command, option):
+    ended = keypin(command, option)
+    assert (ended.code, ended.error) == (0, "")
+    assert ended.text.startswith(f"Usage: keypin {command} [OPTIONS] ")
+    assert "{" not in ended.lines[0]
+    assert f"\nExamples:\n  keypin {command} " in ended.text
+    assert max(map(len, ended.text.splitlines())) <= 80
+
+
+def test_without_arguments_it_shows_its_help_and_that_is_a_mistake(keypin):
+    ended = keypin()
+    assert ended.code == 64
+    assert ended.output == keypin("--help").output
+
+
+def test_the_version(keypin):
+    ended = keypin("--version")
+    assert (ended.code, ended.error) == (0, "")
+    assert re.fullmatch(rf"keypin {re.escape(__version__)} \(Python 3\..*, OpenSSL .*\)\n", ended.text)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["shew"], ["--nonsense"], ["show"], ["show", "--nonsense", "x"], ["convert", "a"],
+     ["convert", "a", "b", "c"], ["get", "--timeout"]], ids=" ".join
+)  # fmt: skip
+def test_a_mistake_in_the_arguments_is_one_block_that_names_the_help(keypin, arguments):
+    ended = keypin(*arguments)
+    assert (ended.code, ended.output) == (64, b"")
+    what, where = ended.error.splitlines()
+    assert what.startswith("keypin: ")
+    assert re.fullmatch(r"Try: keypin( \w+)? --help", where)
+
+
+def test_the_commands_run_under_typers_own_runner(credential, cafile):
+    with Server(credential, application=Http(b"body")) as server:
+        address = server.url_for("localhost")
+        arguments = ["get", address, "--cafile", str(cafile), "--pin", str(credential.pin)]
+        result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, result.output) == (0, "body")
+    result = CliRunner().invoke(app, ["show", "nothing.cer"])
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_ctrl_c_ends_it_quietly(keypin, monkeypatch):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(findings, "inspect_server", interrupted)
+    ended = keypin("show", "localhost")
+    assert (ended.code, ended.output) == (130, b"")
+    assert "Traceback" not in ended.error
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(clean_environment, tmp_path, credential):
+    tmp_path.joinpath("many.pem").write_bytes(credential.chain_pem * 200)
+    command = [sys.executable, "-W", "error", "-m", "keypin", "show", "many.pem"]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=clean_environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+# The extra
+
+
+def test_the_program_without_its_extra_says_in_one_line_what_to_install(clean_environment):
+    code = (
+        "import runpy, sys; sys.modules['rich'] = None;"
+        " runpy.run_module('keypin', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=clean_environment, capture_output=True, text=True
+    )
+    assert done.returncode == ExitCode.MISSING_EXTRA == 69
+    assert done.stdout == ""
+    assert done.stderr == "keypin.cli needs rich: pip install 'keypin[cli]'\n"
+
+
+@pytest.mark.parametrize("package", ["typer", "rich", "httpx2", "cryptography"])
+def test_the_package_without_its_extra_raises_an_import_error(monkeypatch, package):
+    for name in [name for name in sys.modules if name.startswith("keypin.cli")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=rf"needs {package}: pip install 'keypin\[cli\]'"):
+        import keypin.cli  # noqa: F401
+
+
+# The document
+
+
+def test_every_exit_code_is_documented():
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert rows == [(str(int(code)), code.name) for code in ExitCode]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_documented(command):
+    text = DOCUMENT.read_text(encoding="utf-8")
+    _, _, section = text.partition(f"\n## keypin {command}\n")
+    section = section.partition("\n## ")[0]
+    options = [option for parameter in commands()[command].params for option in parameter.opts]
+    long = [option for option in options if option.startswith("--")]
+    assert long
+    assert [option for option in long if f"`{option}" not in section] == ["--help"]
+
+
+def test_main_takes_the_arguments_of_the_process_by_default(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["keypin", "--version"])
+    assert main() == 0
+    assert capsys.readouterr().out.startswith("keypin ")
