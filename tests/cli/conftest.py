@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from keypin.cli import main
 from keypin.lab import Authority, Credential, Server
 
@@ -73,9 +74,7 @@ def clean_environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def keypin_process(
-    tmp_path: Path, clean_environment: dict[str, str]
-) -> Callable[..., Ended]:
+def keypin_process(tmp_path: Path, clean_environment: dict[str, str]) -> Callable[..., Ended]:
     """Run a command as `python -m keypin`, with warnings as errors."""
 
     def run(*arguments: object, input: bytes = b"", **environment: str) -> Ended:

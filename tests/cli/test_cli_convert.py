@@ -8,6 +8,7 @@ import ssl
 import subprocess
 
 import pytest
+
 from keypin.lab import Authority, new_key, self_signed
 
 openssl = shutil.which("openssl")
@@ -48,9 +49,7 @@ def test_the_direction_depends_on_the_content_and_not_on_the_names(keypin, tmp_p
     assert ended.lines[0] == "Wrote out.der in PEM"
 
 
-def test_of_several_certificates_the_first_is_taken_and_that_is_said(
-    keypin, tmp_path, credential
-):
+def test_of_several_certificates_the_first_is_taken_and_that_is_said(keypin, tmp_path, credential):
     tmp_path.joinpath("fullchain.pem").write_bytes(credential.chain_pem)
     ended = keypin("convert", "fullchain.pem", "out.cer")
     assert ended.code == 0
@@ -79,8 +78,10 @@ def test_a_certificate_that_cannot_be_pinned_is_converted_with_a_warning(keypin,
 @pytest.mark.parametrize("form", ["PEM", "DER"])
 def test_a_key_is_refused(keypin, tmp_path, form):
     pem = new_key().pem
-    content = pem if form == "PEM" else ssl.PEM_cert_to_DER_cert(
-        pem.decode().replace("PRIVATE KEY", "CERTIFICATE")
+    content = (
+        pem
+        if form == "PEM"
+        else ssl.PEM_cert_to_DER_cert(pem.decode().replace("PRIVATE KEY", "CERTIFICATE"))
     )
     tmp_path.joinpath("key").write_bytes(content)
     ended = keypin("convert", "key", "out")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from keypin import PinMismatch
 from keypin.cli.fetch import python_lines
 from keypin.cli.targets import Server as Target
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
     from keypin.lab import Credential
 
 
-def test_the_certificate_is_saved_in_der_with_its_pin(
-    keypin, tmp_path, server, cafile, credential
-):
+def test_the_certificate_is_saved_in_der_with_its_pin(keypin, tmp_path, server, cafile, credential):
     target = f"localhost:{server.port}"
     ended = keypin("fetch", target, "-o", "myCertificate.cer", "--cafile", cafile)
     assert (ended.code, ended.error) == (0, "")
@@ -38,7 +37,7 @@ def test_the_certificate_is_saved_in_der_with_its_pin(
     assert connection.application_bytes == 0
 
 
-@pytest.mark.parametrize("output", ["myCertificate.cer", "certificates/b \"ü\".cer"])
+@pytest.mark.parametrize("output", ["myCertificate.cer", 'certificates/b "ü".cer'])
 def test_the_lines_of_python_that_it_prints_pin_the_server(
     keypin, tmp_path, server, cafile, issuing, output
 ):
@@ -78,7 +77,6 @@ def test_a_short_call_is_one_line():
         'client.pin_trusted_certificate_public_key("my.cer")',
         'response = client.get("/")',
     ]
-
 
 
 REFUSED: dict[str, tuple[Callable[[Authority], Credential], str]] = {

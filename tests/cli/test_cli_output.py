@@ -13,6 +13,7 @@ import pytest
 from cryptography import x509
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from keypin import Pin
 from keypin.cli.certificates import PublicKey, summarise
 from keypin.cli.output import printable
@@ -127,7 +128,12 @@ def test_a_certificate_cannot_command_the_terminal(keypin, on_a_terminal, cafile
             assert "\\0averified" in piped
             assert not re.search(r"^\s*(CN=trusted|verified)", piped, re.MULTILINE)
         reported = keypin(
-            "get", server.url_for("localhost"), "--cafile", cafile, "--pin", Pin.from_public_key(new_key().spki)
+            "get",
+            server.url_for("localhost"),
+            "--cafile",
+            cafile,
+            "--pin",
+            Pin.from_public_key(new_key().spki),
         )
         assert reported.code == 90
         assert "\\1b[31m" in reported.error

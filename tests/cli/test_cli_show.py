@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from keypin import Pin, inspection
 from keypin.lab import KEY_KINDS, Authority, Credential, Server, self_signed, stall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 openssl = shutil.which("openssl")
 

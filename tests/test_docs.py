@@ -1,0 +1,110 @@
+"""The examples of README.md and docs/ run as they stand, and hold what they promise.
+
+Each Python block runs in a process of its own, with api.example.com as a server on this machine:
+once with the pinned key, once with another key of the same authority.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keypin.lab import Http, Server
+from scene import authority, issuing
+
+ROOT = Path(__file__).parent.parent
+HOST = "api.example.com"
+IN_USE = "sha256/k3XnEYQCK79AtL9GYnT/nyhsabas03V+bhRQYHQbpXU="
+BACKUP = "sha256/afwiKY3RxoMmLkuRW1l7QsPZTJPwDS2pdDROQjXw8ig="
+
+SITE = """
+import socket
+look_up = socket.getaddrinfo
+def getaddrinfo(host, port, *arguments, **more):
+    if host in ("api.example.com", b"api.example.com"):
+        host = "127.0.0.1"
+    return look_up(host, port, *arguments, **more)
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+def blocks():
+    return list(_blocks())
+
+
+def _blocks():
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for number, block in enumerate(
+            re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        ):
+            yield pytest.param(block, id=f"{page.name}-{number}")
+
+
+@pytest.fixture(scope="module")
+def credentials():
+    return issuing().issue(HOST), issuing().issue(HOST), issuing().issue(HOST)
+
+
+def run(block, server, credentials, folder):
+    in_use, backup, _ = credentials
+    certificates = folder / "www" / "certificates"
+    certificates.mkdir(parents=True, exist_ok=True)
+    (certificates / "myCertificate.cer").write_bytes(in_use.certificate)
+    (certificates / "backup.cer").write_bytes(backup.certificate)
+    (folder / "ca.pem").write_text(authority().pem)
+    code = (
+        block.replace(IN_USE, str(in_use.pin))
+        .replace(BACKUP, str(backup.pin))
+        .replace("https://api.example.com", f"https://api.example.com:{server.port}")
+        .replace('"api.example.com", 443', f'"api.example.com", {server.port}')
+    )
+    return subprocess.run(
+        [sys.executable, "-c", SITE + code],
+        cwd=folder,
+        env={"SSL_CERT_FILE": str(folder / "ca.pem"), "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("block", blocks())
+def test_an_example_reaches_the_pinned_server_and_no_other(block, credentials, tmp_path):
+    in_use, backup, other = credentials
+    talks = re.search(r"print\(", block) is not None
+    for credential in (in_use, backup):
+        if credential is backup and "backup" not in block:
+            continue
+        with Server(credential, application=Http()) as server:
+            done = run(block, server, credentials, tmp_path)
+            assert done.returncode == 0, done.stderr
+            server.settle()
+            assert (server.application_bytes > 0) == talks
+    if talks:
+        with Server(other, application=Http()) as server:
+            done = run(block, server, credentials, tmp_path)
+            assert done.returncode != 0
+            assert "keypin refused api.example.com" in done.stderr
+            server.settle()
+            assert server.connections
+            assert server.application_bytes == 0
+
+
+def test_there_are_examples_for_what_the_start_promises():
+    names = {block.id for block in blocks()}
+    assert len([name for name in names if name.startswith("start.md")]) >= 8
+    assert any(name.startswith("README.md") for name in names)
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))],
+    ids=lambda page: page.name,
+)
+def test_links_between_the_documents_lead_somewhere(page):
+    text = page.read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
