@@ -21,7 +21,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from measure import Result, interleave, stopwatch
+from measure import Result, Seconds, interleave, stopwatch
 from scene import Scene, scene
 
 __all__ = ["run"]
@@ -31,34 +31,47 @@ ROUNDS, QUICK_ROUNDS = 150, 2
 NEW_BATCH, KEPT_BATCH = 4, 20
 UNPINNED, KEYPIN = "unpinned", "keypin"
 HOST = "127.0.0.1"  # no name, so that nobody's resolver is measured
-CLOSE = {"Connection": "close"}
+HEADERS = {True: {"Connection": "close"}, False: {}}
 
-Requests = dict[str, Callable[[], object]]
-"""Ways to make one request."""
+Request = Callable[[bool], object]
+"""Makes a request, and says whether the connection shall be closed after it."""
+
+Ways = dict[str, Request]
 
 
 def run(quick: bool) -> Iterator[Result]:
     rounds = QUICK_ROUNDS if quick else ROUNDS
-    with scene() as there:
-        for library in (with_urllib3, with_requests, with_httpx2, with_aiohttp, with_pycurl):
-            for new in (True, False):
-                with ExitStack() as stack:
-                    requests = library(there, stack, new)
-                    yield from compare(library.__name__[5:], requests, rounds, new)
+    with scene() as there, ExitStack() as stack:
+        for name, library in LIBRARIES.items():
+            ways = library(there, stack)
+            yield from compare(f"{name}, new connections", ways, on_new_connections, rounds)
+            yield from compare(f"{name}, kept connections", ways, on_kept_connection, rounds)
 
 
-def compare(library: str, requests: Requests, rounds: int, new: bool) -> Iterator[Result]:
-    batch = NEW_BATCH if new else KEPT_BATCH
-    connection = "new connections" if new else "kept connection"
-    actions = {name: partial(stopwatch, request, batch) for name, request in requests.items()}
-    done = interleave(actions, rounds)
-    for name in requests:
+def compare(
+    what: str, ways: Ways, measure: Callable[[Request], Seconds], rounds: int
+) -> Iterator[Result]:
+    done = interleave(
+        {name: partial(measure, request) for name, request in ways.items()}, rounds
+    )
+    for name in ways:
         if name == UNPINNED:
-            yield Result(f"{library}, {connection}: {name}", done.cpu(name), unit="us")
+            yield Result(f"{what}: {name}", done.cpu(name), unit="us")
         else:
             target = TARGET if name == KEYPIN else ""
-            ratios = done.cpu_ratios(name, UNPINNED)
-            yield Result(f"{library}, {connection}: {name}", ratios, target=target)
+            yield Result(f"{what}: {name}", done.cpu_ratios(name, UNPINNED), target=target)
+
+
+def on_new_connections(request: Request) -> Seconds:
+    return stopwatch(lambda: request(True), NEW_BATCH)
+
+
+def on_kept_connection(request: Request) -> Seconds:
+    # Another one in each round: how fast a connection is depends on where the system put it.
+    request(False)
+    spent = stopwatch(lambda: request(False), KEPT_BATCH)
+    request(True)
+    return spent
 
 
 def url(there: Scene) -> str:
@@ -69,10 +82,10 @@ def fingerprint(there: Scene) -> bytes:
     return hashlib.sha256(there.credential.certificate).digest()
 
 
-def with_urllib3(there: Scene, stack: ExitStack, new: bool) -> Requests:
-    def requesting(**settings: Any) -> Callable[[], object]:
-        pool = stack.enter_context(urllib3.PoolManager(headers=CLOSE if new else None, **settings))
-        return lambda: pool.request("GET", url(there), retries=False)
+def with_urllib3(there: Scene, stack: ExitStack) -> Ways:
+    def requesting(**settings: Any) -> Request:
+        pool = stack.enter_context(urllib3.PoolManager(**settings))
+        return lambda last: pool.request("GET", url(there), headers=HEADERS[last], retries=False)
 
     return {
         UNPINNED: requesting(ssl_context=there.plain()),
@@ -94,14 +107,13 @@ class TlsAdapter(HTTPAdapter):
         super().init_poolmanager(*arguments, **settings, **self._settings)
 
 
-def with_requests(there: Scene, stack: ExitStack, new: bool) -> Requests:
-    def requesting(**settings: Any) -> Callable[[], object]:
+def with_requests(there: Scene, stack: ExitStack) -> Ways:
+    def requesting(**settings: Any) -> Request:
         session = stack.enter_context(requests.Session())
         session.mount("https://", TlsAdapter(**settings))
         session.verify = str(there.root_file)
         session.trust_env = False
-        session.headers.update(CLOSE if new else {})
-        return lambda: session.get(url(there))
+        return lambda last: session.get(url(there), headers=HEADERS[last])
 
     return {
         UNPINNED: requesting(ssl_context=there.plain()),
@@ -112,12 +124,10 @@ def with_requests(there: Scene, stack: ExitStack, new: bool) -> Requests:
     }
 
 
-def with_httpx2(there: Scene, stack: ExitStack, new: bool) -> Requests:
-    def requesting(context: ssl.SSLContext) -> Callable[[], object]:
-        client = stack.enter_context(
-            httpx2.Client(verify=context, trust_env=False, headers=CLOSE if new else None)
-        )
-        return lambda: client.get(url(there))
+def with_httpx2(there: Scene, stack: ExitStack) -> Ways:
+    def requesting(context: ssl.SSLContext) -> Request:
+        client = stack.enter_context(httpx2.Client(verify=context, trust_env=False))
+        return lambda last: client.get(url(there), headers=HEADERS[last])
 
     return {
         UNPINNED: requesting(there.plain()),
@@ -125,20 +135,20 @@ def with_httpx2(there: Scene, stack: ExitStack, new: bool) -> Requests:
     }
 
 
-def with_aiohttp(there: Scene, stack: ExitStack, new: bool) -> Requests:
+def with_aiohttp(there: Scene, stack: ExitStack) -> Ways:
     runner = stack.enter_context(asyncio.Runner())
 
-    def requesting(tls: ssl.SSLContext | aiohttp.Fingerprint) -> Callable[[], object]:
+    def requesting(tls: ssl.SSLContext | aiohttp.Fingerprint) -> Request:
         async def start() -> aiohttp.ClientSession:
-            return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls, force_close=new))
+            return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls))
 
-        async def request() -> None:
-            async with session.get(url(there)) as response:
+        async def request(last: bool) -> None:
+            async with session.get(url(there), headers=HEADERS[last]) as response:
                 await response.read()
 
         session = runner.run(start())
         stack.callback(lambda: runner.run(session.close()))
-        return lambda: runner.run(request())
+        return lambda last: runner.run(request(last))
 
     return {
         UNPINNED: requesting(there.plain()),
@@ -147,19 +157,32 @@ def with_aiohttp(there: Scene, stack: ExitStack, new: bool) -> Requests:
     }
 
 
-def with_pycurl(there: Scene, stack: ExitStack, new: bool) -> Requests:
-    def requesting(**settings: str) -> Callable[[], object]:
+def with_pycurl(there: Scene, stack: ExitStack) -> Ways:
+    def requesting(**settings: str) -> Request:
         curl = pycurl.Curl()
         stack.callback(curl.close)
         curl.setopt(pycurl.URL, url(there))
         curl.setopt(pycurl.CAINFO, str(there.root_file))
         curl.setopt(pycurl.PROXY, "")
         curl.setopt(pycurl.WRITEFUNCTION, len)
-        curl.setopt(pycurl.FORBID_REUSE, new)
         curl.setopt(pycurl.SSL_SESSIONID_CACHE, False)  # the others do not resume either
         for name, value in settings.items():
             curl.setopt(getattr(pycurl, name), value)
-        return curl.perform
 
-    pin = "sha256//" + str(there.credential.pin).removeprefix("sha256/")
+        def request(last: bool) -> None:
+            curl.setopt(pycurl.FORBID_REUSE, last)
+            curl.perform()
+
+        return request
+
+    pin = str(there.credential.pin).replace("sha256/", "sha256//", 1)
     return {UNPINNED: requesting(), "PINNEDPUBLICKEY": requesting(PINNEDPUBLICKEY=pin)}
+
+
+LIBRARIES: dict[str, Callable[[Scene, ExitStack], Ways]] = {
+    "urllib3": with_urllib3,
+    "requests": with_requests,
+    "httpx2": with_httpx2,
+    "aiohttp": with_aiohttp,
+    "pycurl": with_pycurl,
+}

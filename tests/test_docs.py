@@ -101,10 +101,20 @@ def test_there_are_examples_for_what_the_start_promises():
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))],
+    "page",
+    [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))],
     ids=lambda page: page.name,
 )
 def test_links_between_the_documents_lead_somewhere(page):
     text = page.read_text("utf-8")
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_reference_is_that_of_the_docstrings(tmp_path):
+    script = ROOT / "docs" / "make_reference.py"
+    made = tmp_path / "reference.md"
+    subprocess.run([sys.executable, script, made], check=True, timeout=60)
+    assert made.read_text("utf-8") == (ROOT / "docs" / "reference.md").read_text("utf-8"), (
+        "run python docs/make_reference.py"
+    )

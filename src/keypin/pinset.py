@@ -81,7 +81,9 @@ class Rule:
         exclude: True: the host is not pinned at all, even if a wider rule would match it.
 
     Raises:
-        HostnameError, PinFormatError, PinSetError: see there.
+        HostnameError: a host pattern that means nothing.
+        PinFormatError: a text that is not a pin.
+        PinSetError: no pins, contradictory fields, or an unknown word.
     """
 
     host: str | None
@@ -250,8 +252,9 @@ class PinSet:
         unlisted: what a host in no rule gets: `"allow"` (ordinary TLS) or `"refuse"`.
 
     Raises:
-        HostnameError, PinFormatError: see there.
-        PinSetError: two rules for one pattern.
+        HostnameError: a host pattern that means nothing.
+        PinFormatError: a text that is not a pin.
+        PinSetError: two rules for one pattern, or something that is not a rule.
 
     >>> pins = PinSet({"**.example.com": ["sha256/k3XnEYQCK79AtL9GYnT/nyhsabas03V+bhRQYHQbpXU="]})
     >>> pins.rule_for("API.example.com.").host
