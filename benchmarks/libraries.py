@@ -19,9 +19,8 @@ import httpx2
 import pycurl
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-
 from measure import Result, Seconds, interleave, stopwatch
+from requests.adapters import HTTPAdapter
 from scene import Scene, scene
 
 __all__ = ["run"]
@@ -51,9 +50,7 @@ def run(quick: bool) -> Iterator[Result]:
 def compare(
     what: str, ways: Ways, measure: Callable[[Request], Seconds], rounds: int
 ) -> Iterator[Result]:
-    done = interleave(
-        {name: partial(measure, request) for name, request in ways.items()}, rounds
-    )
+    done = interleave({name: partial(measure, request) for name, request in ways.items()}, rounds)
     for name in ways:
         if name == UNPINNED:
             yield Result(f"{what}: {name}", done.cpu(name), unit="us")

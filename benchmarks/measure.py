@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["Result", "Seconds", "interleave", "stopwatch"]
+__all__ = ["COLUMNS", "WIDTHS", "Action", "Result", "Seconds", "interleave", "stopwatch"]
 
+COLUMNS = ("what", "target", "median", "95 % confidence", "middle half", "rounds")
+WIDTHS = (64, 13, 10, 16, 16, 6)
 SCALES = {"": 1.0, "ns": 1e9, "us": 1e6, "ms": 1e3, "bytes": 1.0}
 WARM_UP_ROUNDS = 2
 
@@ -45,7 +47,7 @@ class Result:
     target: str = ""
 
     def cells(self) -> tuple[str, ...]:
-        """The columns: what, target, median, where the median lies, the middle half, rounds."""
+        """The text of the `COLUMNS`."""
         values = sorted(value * SCALES[self.unit] for value in self.values)
         return (
             self.what,

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 import server
+
 from keypin import Pin, Pinner, PinSet, Rule
 from keypin.lab import Authority, Credential, KeyKind, new_key
 

@@ -12,8 +12,8 @@ from server import PIECE, response_head
 __all__ = ["run"]
 
 TARGET = "at least 0.99"
-ROUNDS, QUICK_ROUNDS = 40, 2
-SIZE, QUICK_SIZE = 64 * PIECE, PIECE
+ROUNDS, QUICK_ROUNDS = 150, 2
+SIZE, QUICK_SIZE = 32 * PIECE, PIECE
 UNPINNED, AGAIN = "unpinned", "unpinned, again"
 
 Transfer = Callable[[ssl.SSLSocket, int], None]

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from scene import authority, issuing
 
 from keypin.lab import Http, Server
-from scene import authority, issuing
 
 ROOT = Path(__file__).parent.parent
 HOST = "api.example.com"

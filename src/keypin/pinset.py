@@ -57,10 +57,8 @@ ADVICE = {
     Reason.UNKNOWN_SESSION: "Drop the saved session and connect anew.",
     Reason.OLD_PROTOCOL: "Let the server speak TLS 1.2 or 1.3.",
 }
-DEFAULT_ADVICE = (
-    "If the server's key was changed on purpose, pin one of the keys above after checking it with"
-    " its owner. If not, somebody stands between this program and its server."
-)
+DEFAULT_ADVICE = """If the key was changed on purpose, check it with the server's owner and pin it.
+  If not, somebody stands between this program and its server."""
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keypin import PinMismatch
-from keypin.cli.fetch import python_lines
+from keypin.cli import ExitCode
+from keypin.cli.exit_codes import CommandError
+from keypin.cli.fetch import python_lines, trusted_certificate
 from keypin.cli.targets import Server as Target
 from keypin.client import Client
+from keypin.inspection import Inspection
 from keypin.lab import Authority, Server, self_signed, stall
 
 if TYPE_CHECKING:
@@ -120,6 +123,13 @@ def test_a_self_signed_certificate_is_refused_even_where_it_is_trusted(keypin, t
     assert (ended.code, ended.output) == (60, b"")
     assert "self-signed certificate" in ended.error
     assert os.listdir(tmp_path) == ["trusted.pem"]
+
+
+def test_a_certificate_that_openssl_takes_and_a_pinned_client_would_not_is_refused():
+    odd = Inspection("localhost", 443, "localhost", sent=(b"0\0",), verified=(b"0\0",))
+    with pytest.raises(CommandError, match="localhost:443: not a certificate in DER") as raised:
+        trusted_certificate(Target("localhost"), odd)
+    assert raised.value.code == ExitCode.BAD_FILE
 
 
 def test_a_file_that_exists_is_kept_and_the_server_not_even_asked(

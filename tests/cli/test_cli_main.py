@@ -86,9 +86,10 @@ def test_the_commands_run_under_typers_own_runner(credential, cafile):
     assert result.exception is None or isinstance(result.exception, SystemExit)
 
 
-def test_ctrl_c_ends_it_quietly(keypin, monkeypatch):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, typer.Abort])
+def test_ctrl_c_ends_it_quietly(keypin, monkeypatch, error):
     def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+        raise error
 
     monkeypatch.setattr(findings, "inspect_server", interrupted)
     ended = keypin("show", "localhost")

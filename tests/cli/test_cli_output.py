@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import ssl
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -212,6 +217,33 @@ def test_kinds_of_keys_have_a_name(kind):
     }
     der = Authority("any").issue("localhost", key=kind).certificate
     assert summarise(der).key == expected[kind]
+
+
+def test_every_kind_of_name_is_shown(keypin, tmp_path):
+    key = new_key().private
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "any")])
+    kinds = {
+        ("DNS", "a.example"): x509.DNSName("a.example"),
+        ("IP", "::1"): x509.IPAddress(ipaddress.ip_address("::1")),
+        ("URI", "https://a.example/"): x509.UniformResourceIdentifier("https://a.example/"),
+        ("email", "a@a.example"): x509.RFC822Name("a@a.example"),
+        ("other", "CN=any"): x509.DirectoryName(name),
+        ("other", "1.2.3"): x509.RegisteredID(x509.ObjectIdentifier("1.2.3")),
+        ("other", "0c0161"): x509.OtherName(x509.ObjectIdentifier("1.2.3"), b"\x0c\x01a"),
+    }
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName(kinds.values()), critical=False)
+        .sign(key, SHA256())
+    )
+    tmp_path.joinpath("odd.cer").write_bytes(certificate.public_bytes(Encoding.DER))
+    [said] = keypin("show", "odd.cer", "--json").result["chain"]
+    assert [(it["kind"], it["value"]) for it in said["names"]] == list(kinds)
+    assert said["is_ca"] is False  # no basicConstraints
+    shown = keypin("show", "odd.cer")
+    assert "names    a.example, ::1, URI:https://a.example/, email:a@a.example" in shown.text
+    assert f"expires  {now + timedelta(days=2):%Y-%m-%d}  1 day left" in shown.lines
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -259,10 +259,9 @@ def _subject(case: str) -> str:
     return "CN=example.com" if case == "another name" else "CN=localhost"
 
 
-def test_what_was_sent_is_asked_for_again_where_openssl_has_forgotten_it(
-    keypin, monkeypatch, issuing
-):
-    # OpenSSL 1.1.1 does, on a connection that failed
+@pytest.fixture
+def forgetful_openssl(monkeypatch):
+    """OpenSSL 1.1.1 forgets what was sent on a connection that failed."""
     remembered = inspection._chain
 
     def forgetful(connection: ssl.SSLSocket, which: Any) -> tuple[bytes, ...]:
@@ -270,6 +269,10 @@ def test_what_was_sent_is_asked_for_again_where_openssl_has_forgotten_it(
         return () if failed else remembered(connection, which)
 
     monkeypatch.setattr(inspection, "_chain", forgetful)
+
+
+@pytest.mark.usefixtures("forgetful_openssl")
+def test_what_was_sent_is_asked_for_again_where_openssl_has_forgotten_it(keypin, issuing):
     credential = issuing.issue("localhost")
     with Server(credential) as server:
         shown = keypin("show", f"localhost:{server.port}")
@@ -278,6 +281,16 @@ def test_what_was_sent_is_asked_for_again_where_openssl_has_forgotten_it(
     assert listed_pins(shown.text) == [str(credential.pin), str(issuing.pin)]
     assert len(connections) == 2
     assert server.application_bytes == 0
+
+
+@pytest.mark.usefixtures("forgetful_openssl")
+def test_a_server_that_answers_only_once_is_not_verified_all_the_same(keypin, issuing):
+    answers = iter([True])
+    once = Server(issuing.issue("localhost"), before_tls=lambda channel: next(answers, False))
+    with once as server:
+        shown = keypin("show", f"localhost:{server.port}")
+    assert shown.code == 60
+    assert shown.lines[-1] == "What the server sent cannot be told."
 
 
 def test_a_certificate_that_expires_soon_says_when(keypin, tmp_path, issuing):

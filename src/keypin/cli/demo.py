@@ -98,7 +98,7 @@ def _show(page: Page, number: int, step: Step) -> None:
     page.field("client", step.client, indent=3)
     page.field("server", step.server, indent=3)
     for line in step.report.splitlines():
-        page.line((line, "dim"), indent=12)
+        page.line((line.strip(), "dim"), indent=5 + len(line) - len(line.lstrip()))
     page.field("promise", ("kept", GOOD) if step.kept else ("BROKEN", BAD), indent=3)
 
 
@@ -188,7 +188,7 @@ def _pinned(stage: Stage) -> Step:
             'client.pin_trusted_certificate_public_key("myCertificate.cer")',
             'client.get("/account")',
         ],
-        f"{outcome}; the key is {stage.primary.pin}",
+        f"{outcome} from {stage.primary.pin}",
         _bytes(stage.server.application_bytes),
         not refused and stage.server.application_bytes > 0,
     )
@@ -228,7 +228,7 @@ def _served_anew(
     return Step(
         title,
         [*code, 'client.get("/account")'],
-        f"{outcome}; the key is {credential.pin}",
+        f"{outcome} from {credential.pin}",
         _bytes(received),
         premise and not refused and received > 0,
     )
@@ -269,7 +269,7 @@ def _appended(stage: Stage) -> Step:
     attacker = stage.issuing.issue(HOST)
     return _attacked(
         stage,
-        "Attack: the pinned certificate, which is public, appended to the attacker's chain",
+        "Attack: the pinned certificate appended to the attacker's own chain",
         attacker.with_chain(*attacker.chain, stage.primary.certificate),
     )
 
@@ -286,7 +286,7 @@ def _replaced(stage: Stage) -> Step:
     server.settle()
     received = server.application_bytes - before
     return Step(
-        "Attack: the old key was stolen; its pin is dropped while a connection is open",
+        "Attack: the key was stolen; its pin is dropped while a connection is open",
         [
             'client.get("/account")',
             'client.pin_trusted_certificate_public_key("backup.cer")',

@@ -25,7 +25,7 @@ from .targets import HTTPS, Server
 if TYPE_CHECKING:
     from ..inspection import Inspection
 
-__all__ = ["EXAMPLES", "fetch", "python_lines"]
+__all__ = ["EXAMPLES", "fetch", "python_lines", "trusted_certificate"]
 
 EXAMPLES = """
 keypin fetch api.example.com -o myCertificate.cer
@@ -60,7 +60,7 @@ def fetch(
     with authority_errors(cafile, None):
         context = verifying_context(cafile)
     found = ask(target, context, name, timeout)
-    der = _trusted_certificate(target, found)
+    der = trusted_certificate(target, found)
     new_file(output, der, force=force)
     page = Page()
     page.line(f"Saved the certificate of {target} in {output} (DER, {len(der)} bytes)")
@@ -75,7 +75,7 @@ def fetch(
     return ExitCode.OK
 
 
-def _trusted_certificate(server: Server, found: Inspection) -> bytes:
+def trusted_certificate(server: Server, found: Inspection) -> bytes:
     """The certificate that a program may pin.
 
     Raises:
