@@ -201,6 +201,14 @@ def test_optional_fields_come_in_order() -> None:
         read_certificate(certificate_with(**swapped))
 
 
+def test_nothing_is_looked_for_behind_the_end() -> None:
+    tbs, *_ = children(certificate_with(issuerUniqueID=b"", subjectUniqueID=b"", extensions=b""))
+    for fields in range(len(children(tbs)) + 1):
+        shorter = tlv(SEQUENCE, *children(tbs)[:fields])
+        with pytest.raises(DerError, match="missing or cut off"):
+            read_certificate(tlv(SEQUENCE, shorter))
+
+
 def test_a_second_public_key_is_not_skipped() -> None:
     """What a lax reader passes over must not decide which key is pinned."""
     key = FIELDS["subjectPublicKeyInfo"]
@@ -259,6 +267,12 @@ def test_lengths_of_every_size_are_read(size: int) -> None:
 def test_lengths_of_more_than_four_octets_are_refused(header: bytes) -> None:
     with pytest.raises(DerError, match="indefinite or oversized"):
         read_certificate(header + bytes(200))
+
+
+@pytest.mark.parametrize("header", [b"\x30\x81", b"\x30\x82\x01", b"\x30\x84\x01\x01\x01"])
+def test_a_length_cut_off_is_refused(header: bytes) -> None:
+    with pytest.raises(DerError, match="cut off inside its length"):
+        read_certificate(header)
 
 
 @pytest.mark.parametrize("field", FIELDS)

@@ -79,6 +79,7 @@ NO_HOSTS = {
     "an IPv6 address with a port": "[::1]:443",
     "half a bracket": "[::1",
     "the other half": "::1]",
+    "the other half behind a letter": "x::1]",
     "brackets in brackets": "[[::1]]",
     "brackets around a name": "[example.com]",
     "a scheme": "https://example.com",
@@ -95,7 +96,7 @@ NO_HOSTS = {
     "a wildcard": "*.example.com",
     "a full-width asterisk": "\uff0a.example.com",
     "a long label": "a" * 64 + ".example.com",
-    "a long name": ".".join(["a" * 49] * 5 + ["abcde"]),
+    "a long name": ".".join(["a" * 49] * 5 + ["abcd"]),
     "127.1": "127.1",
     "127.0.1": "127.0.1",
     "four zeros too many": "127.0.0.0.1",
@@ -207,6 +208,12 @@ NO_PATTERNS = {
 @pytest.mark.parametrize("pattern", NO_PATTERNS.values(), ids=NO_PATTERNS)
 def test_what_is_no_pattern_is_an_error(pattern: str) -> None:
     with pytest.raises(HostnameError):
+        normalise_pattern(pattern)
+
+
+@pytest.mark.parametrize("pattern", ["*", "**", "a.*.com", "*a.example.com", "***.example.com"])
+def test_an_error_says_what_a_wildcard_may_be(pattern: str) -> None:
+    with pytest.raises(HostnameError, match=r"a wildcard is '\*\.' or '\*\*\.' before a domain"):
         normalise_pattern(pattern)
 
 

@@ -135,6 +135,7 @@ REJECTED = {
     "no opening quote": f"pin-sha256={BASE64}",
     "no closing quote": f'pin-sha256="{BASE64}',
     "text after the quote": f'pin-sha256="{BASE64}"; max-age=1',
+    "another character for the closing quote": f"pin-sha256=\"{BASE64}'",
     "single quotes": f"pin-sha256='{BASE64}'",
     "two pins": f"sha256/{BASE64};sha256/{BASE64}",
     "two pins of curl": f"sha256//{BASE64};sha256//{BASE64}",
@@ -205,6 +206,7 @@ def test_a_pin_equals_nothing_but_pins(other: object) -> None:
 def test_pins_are_ordered_by_digest(digests: list[bytes]) -> None:
     pins = sorted(map(Pin.from_digest, digests))
     assert [pin.digest for pin in pins] == sorted(digests)
+    assert not any(pin < pin or pin > pin for pin in pins)
 
 
 def test_a_pin_is_not_ordered_against_anything_else() -> None:

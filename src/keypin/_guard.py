@@ -8,8 +8,7 @@ approved connection runs the code that it would have run without keypin. A refus
 keeps its guard, whose every operation raises. This covers any method of any socket class, whether
 it shakes hands first or not, and whatever the caller does with the error.
 
-All private names of the `ssl` module that keypin relies on are in this file; `_check_interpreter`
-tests for them at import. They are the same in CPython 3.11, 3.12 and 3.13.
+Which private names of `ssl` this rests on, and what was checked of them, is in `_private_ssl`.
 """
 
 from __future__ import annotations
@@ -22,8 +21,9 @@ import weakref
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from . import _private_ssl
 from .errors import (
     APPLICATION_VERIFICATION,
     HostnameError,
@@ -43,15 +43,14 @@ if TYPE_CHECKING:
 
 __all__ = ["error_for", "guard_context"]
 
-_ssl: Any = ssl._ssl  # type: ignore[attr-defined]
-DER: Final = _ssl.ENCODING_DER
-
 HANDSHAKE = 22  # TLS ContentType, RFC 8446, appendix B.3
 # The handshake messages after which OpenSSL has verified the server's Certificate and before which
 # it has written nothing of the client's answer: CertificateVerify (TLS 1.3), ServerKeyExchange and
 # ServerHelloDone (TLS 1.2)
 AFTER_CERTIFICATE = frozenset({15, 12, 14})
 TLS_1_2 = 0x0303
+
+WOULD_BLOCK = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 REMEMBERED_SESSIONS = 1024
 HOSTNAME_MISMATCH, CERTIFICATE_EXPIRED = 62, 10  # X509_V_ERR_*
@@ -98,7 +97,7 @@ def _try_out(context: ssl.SSLContext, plain: type) -> None:
     connection = context.wrap_bio(
         ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="keypin.invalid"
     )
-    if not isinstance(connection._sslobj, Guard):  # type: ignore[attr-defined]
+    if not isinstance(_private_ssl.connection_of(connection), Guard):
         raise ProtectionError(
             f"{plain.__qualname__} makes its connections where keypin cannot"
             " guard them; use Pinner.create_context()"
@@ -136,14 +135,17 @@ class ContextSettings:
         """
         if self._watching and not again:
             return
-        if MESSAGE_CALLBACK is None:
+        if _private_ssl.MESSAGE_CALLBACK is None:
             raise ProtectionError(
                 "this Python cannot look into a TLS handshake, so a client certificate would be"
                 " shown to any server: keypin refuses to load one, and to protect a context that"
                 " may hold one (Pinner.create_context() makes one without)"
             )
         self._watching = True
-        connections, theirs = self.pinner._connections, MESSAGE_CALLBACK.__get__(context)
+        connections, theirs = (
+            self.pinner._connections,
+            _private_ssl.MESSAGE_CALLBACK.__get__(context),
+        )
 
         def on_message(
             owner: Any, direction: str, version: int, kind: int, message: int, data: bytes
@@ -156,7 +158,7 @@ class ContextSettings:
                 theirs(owner, direction, version, kind, message, data)
 
         on_message.user_function = getattr(theirs, "user_function", None)  # type: ignore[attr-defined]
-        MESSAGE_CALLBACK.__set__(context, on_message)
+        _private_ssl.MESSAGE_CALLBACK.__set__(context, on_message)
 
     @property
     def watching(self) -> bool:
@@ -249,7 +251,7 @@ class GuardedContext(ssl.SSLContext):
 
     @property
     def _msg_callback(self) -> Any:
-        callback = MESSAGE_CALLBACK.__get__(self)
+        callback = _private_ssl.MESSAGE_CALLBACK.__get__(self)
         return callback and callback.user_function
 
     @_msg_callback.setter
@@ -395,9 +397,13 @@ class Guard:
         accepted = None
         try:
             self._real().do_handshake()
-        except Exception:
+        except WOULD_BLOCK:
+            if self.refusal is None:
+                raise
+        except Exception as error:
             # a refusal in the middle of the handshake breaks it: the refusal is what counts
             if self.refusal is None:
+                self._failed(error)
                 raise
         else:
             if self.refusal is None:
@@ -406,6 +412,17 @@ class Guard:
             self._settings.pinner._tell(self._with_port(accepted))
         elif isinstance(self.refusal, PinMismatch):
             self._settings.pinner._tell(self.refusal.verdict)
+
+    def _failed(self, error: Exception) -> None:
+        """Leave nothing open that a caller could take for a connection.
+
+        After a failed handshake, `SSLSocket.connect` makes the socket a plain one; whoever swallows
+        the error and goes on would send in the clear. A handshake that timed out can be tried
+        again, unless it was made by `connect`.
+        """
+        owner: Any = self._owner()
+        if not isinstance(error, TimeoutError) or getattr(owner, "do_handshake_on_connect", False):
+            self._cut()
 
     def _settle(self) -> Verdict | None:
         """Decide after the handshake, under the pins in force when it is over."""
@@ -474,10 +491,9 @@ class Guard:
             _check_name(host, fields)
             _check_date(fields)
         else:
-            certificates = connection.get_verified_chain() or ()
-            chain = tuple(certificate.public_bytes(DER) for certificate in certificates)
-            if certificates and not self.names_checked:
-                _check_name(host, certificates[0].get_info())
+            chain = _private_ssl.verified_chain(connection)
+            if chain and not self.names_checked:
+                _check_name(host, connection.get_verified_chain()[0].get_info())
             self._settings.remember(chain)
         self._chain = chain
         return None
@@ -513,6 +529,9 @@ class Guard:
     def _refuse(self, error: ssl.SSLCertVerificationError) -> None:
         self.refusal = error
         self._step_in()
+        self._cut()
+
+    def _cut(self) -> None:
         owner = self._owner()
         if isinstance(owner, socket.socket):
             with suppress(OSError):  # never connected, or gone already
@@ -565,22 +584,3 @@ def _verification_error(code: int, message: str) -> ssl.SSLCertVerificationError
     error.library, error.reason = "SSL", "CERTIFICATE_VERIFY_FAILED"
     error.verify_code, error.verify_message = code, message
     return error
-
-
-def _check_interpreter() -> Any:
-    """Fail at import where `ssl` is not built the way that this module needs.
-
-    Returns the descriptor of `SSLContext._msg_callback`, or None where there is none.
-    """
-    connection = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
-        ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="keypin.invalid"
-    )
-    made = getattr(connection, "_sslobj", None)
-    if not all(
-        hasattr(made, name) for name in ("get_verified_chain", "session_reused", "getpeercert")
-    ) or not all(hasattr(_ssl._SSLContext, name) for name in ("_wrap_bio", "_wrap_socket")):
-        raise ImportError("keypin needs the ssl module of CPython 3.11 or later")
-    return getattr(_ssl._SSLContext, "_msg_callback", None)
-
-
-MESSAGE_CALLBACK: Final = _check_interpreter()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
     from pathlib import Path
 
-__all__ = ["pins_from_files", "read_server_certificate"]
+__all__ = ["describe_other_format", "pins_from_files", "read_server_certificate"]
 
 HOW_TO_GET_ONE = (
     "What is needed is the server's CA-issued certificate in DER:"
@@ -88,7 +88,7 @@ def read_server_certificate(data: bytes, name: str) -> bytes:
     try:
         fields = read_certificate(data)
     except DerError as error:
-        found = _description(data) or f"not a certificate in DER ({error})"
+        found = describe_other_format(data) or f"not a certificate in DER ({error})"
         raise CertificateFormatError(f"{name}: {found}. {HOW_TO_GET_ONE}") from None
     if fields.issuer == fields.subject:
         raise CertificateFormatError(
@@ -98,7 +98,7 @@ def read_server_certificate(data: bytes, name: str) -> bytes:
     return data
 
 
-def _description(data: bytes) -> str | None:
+def describe_other_format(data: bytes) -> str | None:
     """What the bytes are instead, where it can be told."""
     if not data:
         return "an empty file"

@@ -83,7 +83,7 @@ def normalise_pattern(pattern: str) -> str:
             )
         return normalise(pattern)
     domain = normalise(base)
-    if "." not in domain or ":" in domain or _is_ip_address(domain):
+    if "." not in domain or _is_ip_address(domain):
         raise HostnameError(f"a wildcard needs a domain of two labels or more below: {pattern!r}")
     return f"{stars}.{domain}"
 

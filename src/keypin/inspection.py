@@ -9,9 +9,9 @@ import socket
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from ._guard import DER
+from ._private_ssl import connection_of, sent_chain, verified_chain
 from .hostnames import normalise
 
 if TYPE_CHECKING:
@@ -101,33 +101,24 @@ def inspect_server(
             tls.do_handshake()
         except ssl.SSLCertVerificationError as error:
             # the connection that failed still knows what was sent on it, except in OpenSSL 1.1.1
-            sent = _chain(tls, "get_unverified_chain") or _sent_to_anybody(tls, name, timeout)
+            sent = sent_chain(connection_of(tls)) or _sent_to_anybody(tls, name, timeout)
             return Inspection(
                 host, port, name, sent, failure=error.verify_message, failure_code=error.verify_code
             )
         except ssl.SSLError as error:
-            verified = _chain(tls, "get_verified_chain")
+            verified = verified_chain(connection_of(tls))
             if not verified:
                 raise
-            sent = _chain(tls, "get_unverified_chain")
+            sent = sent_chain(connection_of(tls))
             return Inspection(host, port, name, sent, verified, broken_off=_reason(error))
         return Inspection(
             host,
             port,
             name,
-            _chain(tls, "get_unverified_chain"),
-            _chain(tls, "get_verified_chain"),
+            sent_chain(connection_of(tls)),
+            verified_chain(connection_of(tls)),
             tls_version=tls.version(),
         )
-
-
-def _chain(
-    connection: ssl.SSLSocket, which: Literal["get_verified_chain", "get_unverified_chain"]
-) -> tuple[bytes, ...]:
-    # public only from Python 3.13 on, and there not after a failed handshake
-    inner = connection._sslobj  # type: ignore[attr-defined]
-    certificates = getattr(inner, which)() or ()
-    return tuple(certificate.public_bytes(DER) for certificate in certificates)
 
 
 def _sent_to_anybody(failed: ssl.SSLSocket, name: str, timeout: float) -> tuple[bytes, ...]:
@@ -140,7 +131,7 @@ def _sent_to_anybody(failed: ssl.SSLSocket, name: str, timeout: float) -> tuple[
         socket.create_connection(failed.getpeername()[:2], timeout) as plain,
         context.wrap_socket(plain, server_hostname=name) as tls,
     ):
-        return _chain(tls, "get_unverified_chain")
+        return sent_chain(connection_of(tls))
     return ()
 
 

@@ -205,7 +205,8 @@ def test_a_server_that_has_gone(keypin, credential, pinned):
 def test_a_server_that_hangs_up_after_the_handshake(keypin, credential, pinned):
     with Server(credential, application=lambda channel: None) as server:
         ended = keypin("get", url(server), *pinned)
-        assert ended.error.startswith(f"keypin: localhost:{server.port}: ")
+        assert ended.error.startswith("keypin: localhost:")
+        assert ended.error.count("\n") == 1
     assert ended.code == 7
 
 
@@ -342,6 +343,41 @@ def test_requests_that_are_not_http(keypin, server, pinned, arguments):
     assert (ended.code, ended.output) == (64, b"")
     server.settle()
     assert server.application_bytes == 0
+
+
+@pytest.mark.parametrize("header", ["Content-Length: 1", "transfer-encoding: chunked"])
+def test_where_the_body_ends_is_not_for_a_header_to_say(keypin, server, pinned, header):
+    ended = keypin("get", url(server), *pinned, "-H", header, "-d", "three")
+    assert (ended.code, ended.output) == (64, b"")
+    assert "belongs to the body" in ended.error
+    assert server.settle() == []
+
+
+ANSWERS = {
+    "no HTTP": b"hello\r\n\r\n",
+    "binary": bytes(range(256)),
+    "a status of its own": b"HTTP/1.1 999999 X\r\n\r\n",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+    "half a chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nx",
+    "no chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "no URL": b"HTTP/1.1 302 X\r\nLocation: https://a:b/\r\n\r\n",
+    "no port": b"HTTP/1.1 302 X\r\nLocation: https://localhost:99999/\r\n\r\n",
+    "no host": b"HTTP/1.1 302 X\r\nLocation: https://a..b/\r\n\r\n",
+    "an endless header": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_answers_that_are_not_http(keypin, credential, pinned, answer):
+    def application(channel: Channel) -> None:
+        channel.recv()
+        channel.sendall(answer)
+
+    with Server(credential, application=application) as server:
+        ended = keypin("get", url(server), *pinned, "-L")
+        assert ended.code == 7
+        assert ended.error.startswith("keypin: localhost:")
+        assert ended.error.count("\n") == 1
 
 
 # The response

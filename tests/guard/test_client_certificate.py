@@ -20,7 +20,7 @@ from scene import (
     unpinned,
 )
 
-from keypin import PinMismatch, Pinner, PinSet, ProtectionError, _guard, find_error
+from keypin import PinMismatch, Pinner, PinSet, ProtectionError, _private_ssl, find_error
 from keypin.lab import Authority, Credential, Server
 
 
@@ -188,7 +188,7 @@ def test_where_the_handshake_cannot_be_watched_client_certificates_are_refused(
     monkeypatch, my_files
 ):
     """`SSLContext._msg_callback` is private to CPython; without it, keypin must not leak."""
-    monkeypatch.setattr(_guard, "MESSAGE_CALLBACK", None)
+    monkeypatch.setattr(_private_ssl, "MESSAGE_CALLBACK", None)
     context = trusting(pinner_for(pinned()))
     with pytest.raises(ProtectionError, match="client certificate"):
         context.load_cert_chain(my_files.chain, my_files.key)

@@ -7,6 +7,7 @@ import io
 import select
 import socket
 import ssl
+import threading
 
 import pytest
 from scene import (
@@ -195,6 +196,46 @@ def test_a_caller_that_swallows_the_error_and_drops_tls_sends_nothing(wrong_serv
             connection.send(REQUEST)
     wrong_server.settle()
     assert wrong_server.application_bytes == 0
+
+
+@pytest.mark.parametrize("greeting", [b"220 this is not TLS\r\n", b""], ids=["no TLS", "silence"])
+def test_a_connect_whose_handshake_fails_leaves_no_plain_socket_behind(greeting):
+    """`SSLSocket.connect` drops TLS when its handshake fails; a caller that goes on is in the clear.
+
+    The control is the unguarded context, with which the request does arrive.
+    """
+    for context, arrives in (
+        (trusting(pinner_for(pinned())), False),
+        (ssl.create_default_context(cadata=authority().pem), True),
+    ):
+        with Server(None, application=Silent(greeting)) as server:
+            with context.wrap_socket(socket.socket(), server_hostname=HOST) as connection:
+                connection.settimeout(0.2)
+                with pytest.raises(OSError):
+                    connection.connect(server.address)
+                with contextlib.suppress(OSError):
+                    connection.sendall(REQUEST)
+            (record,) = server.settle()
+            assert (REQUEST in record.application_data) is arrives
+
+
+def test_a_handshake_that_timed_out_can_be_tried_again(version):
+    """As long as nobody has dropped TLS."""
+    may_answer = threading.Event()
+
+    def wait(channel):
+        return may_answer.wait(20)
+
+    with Server(pinned(), tls=[version], before_tls=wait) as server:
+        context = trusting(pinner_for(pinned()))
+        with connect(context, server, do_handshake_on_connect=False) as connection:
+            connection.settimeout(0.1)
+            for call in (connection.do_handshake, lambda: connection.send(REQUEST)):
+                with pytest.raises(TimeoutError):
+                    call()
+            may_answer.set()
+            connection.settimeout(20)
+            assert exchange(connection).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("call", OBJECT_CALLS.values(), ids=OBJECT_CALLS)

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._der import DerError, read_certificate
-from ..certificate_file import _description
+from ..certificate_file import describe_other_format
 from .exit_codes import CommandError, ExitCode
 from .files import read_file
 
@@ -69,7 +69,7 @@ def read_certificates(path: Path) -> CertificateFile:
     elif b"-----BEGIN " in data:
         found = "PEM text without its end"
     else:
-        found = _description(data) or f"not a certificate in DER or PEM ({problem})"
+        found = describe_other_format(data) or f"not a certificate in DER or PEM ({problem})"
     raise CommandError(ExitCode.BAD_FILE, f"{path}: {found}")
 
 
@@ -87,7 +87,7 @@ def _decoded(encoded: bytes, which: str) -> bytes:
         raise CommandError(ExitCode.BAD_FILE, f"{which} is not base64") from None
     problem = _problem(der)
     if problem is not None:
-        found = _description(der) or f"not a certificate in DER ({problem})"
+        found = describe_other_format(der) or f"not a certificate in DER ({problem})"
         raise CommandError(ExitCode.BAD_FILE, f"{which} is {found}")
     return der
 

@@ -48,6 +48,7 @@ keypin get https://api.example.com/items --certificate myCertificate.cer \\
 """
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+FRAMING = frozenset({"content-length", "transfer-encoding"})
 REDIRECT_LIMIT = 20
 FORM = b"application/x-www-form-urlencoded"
 
@@ -167,13 +168,19 @@ def _address(text: str) -> httpx2.URL:
         raise CommandError(
             ExitCode.USAGE, f"not an https URL: {text!r}; pins hold for TLS only: https://HOST/PATH"
         )
+    problem = _problem(url)
+    if problem is not None:
+        raise CommandError(ExitCode.USAGE, f"not a URL: {text!r}: {problem}")
+    return url
+
+
+def _problem(url: httpx2.URL) -> str | None:
+    """Why no server can be at a URL; None if one can."""
     try:
         normalise(url.raw_host.decode("ascii"))
     except HostnameError as error:
-        raise CommandError(ExitCode.USAGE, f"not a URL: {text!r}: {error}") from None
-    if url.port is not None and not 0 < url.port < 2**16:
-        raise CommandError(ExitCode.USAGE, f"not a URL: {text!r}: no such port")
-    return url
+        return str(error)
+    return None if url.port is None or 0 < url.port < 2**16 else f"no such port: {url.port}"
 
 
 def _pins(certificates: list[Path], texts: list[str], match: Match) -> list[Pin]:
@@ -208,6 +215,8 @@ def _header(text: str) -> tuple[bytes, bytes]:
     name, colon, value = text.partition(":")
     if not colon or not TOKEN.fullmatch(name) or not value.replace("\t", " ").isprintable():
         raise CommandError(ExitCode.USAGE, f"not a header: {text!r}; it is written 'NAME: VALUE'")
+    if name.lower() in FRAMING:
+        raise CommandError(ExitCode.USAGE, f"{name} belongs to the body and follows from --data")
     return name.encode(), value.strip().encode()
 
 
@@ -264,18 +273,22 @@ def _client(context: ssl.SSLContext, timeout: float, *, follow_redirects: bool) 
         timeout=timeout,
         follow_redirects=follow_redirects,
         max_redirects=REDIRECT_LIMIT,
-        event_hooks={"request": [_refuse_plain_http]},
+        event_hooks={"request": [_admit]},
         # the body is passed on as it comes, so none is asked for in an encoding
         headers={"User-Agent": f"keypin/{__version__}", "Accept-Encoding": "identity"},
     )
 
 
-def _refuse_plain_http(request: httpx2.Request) -> None:
+def _admit(request: httpx2.Request) -> None:
+    """Let a request leave, or raise; asked for every hop of a redirect."""
     if request.url.scheme != "https":
         raise PlainHTTPRefused(
             f"redirected to {request.url.scheme}://{request.url.host}, where no server can show a"
             " pinned key: not followed"
         )
+    problem = _problem(request.url)
+    if problem is not None:
+        raise httpx2.RemoteProtocolError(f"redirected to nowhere: {problem}")
 
 
 def _deliver(response: httpx2.Response, output: Path | None, *, include: bool) -> None:

@@ -1,0 +1,58 @@
+"""The private names of Python's `ssl` module that keypin relies on, all in one place.
+
+They are the same in CPython 3.11, 3.12 and 3.13; an interpreter without them is refused at import.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any, Final
+
+__all__ = ["MESSAGE_CALLBACK", "connection_of", "sent_chain", "verified_chain"]
+
+_ssl: Any = ssl._ssl  # type: ignore[attr-defined]
+DER: Final = _ssl.ENCODING_DER
+
+MESSAGE_CALLBACK: Any = getattr(_ssl._SSLContext, "_msg_callback", None)
+"""the descriptor of `SSLContext._msg_callback`, below the enumerations that `ssl` wraps it in and
+that cost more than the message; None where Python cannot look into a handshake"""
+
+
+def connection_of(owner: Any) -> Any:
+    """The connection in C (`_ssl._SSLSocket`) of an `SSLSocket` or `SSLObject`, or None."""
+    return owner._sslobj
+
+
+def verified_chain(connection: Any) -> tuple[bytes, ...]:
+    """The chain that OpenSSL verified up to a trust anchor, DER, leaf first.
+
+    `SSLSocket.get_verified_chain` is public from Python 3.13 on. () on a resumed session.
+    """
+    return _der(connection.get_verified_chain())
+
+
+def sent_chain(connection: Any) -> tuple[bytes, ...]:
+    """The certificates that the server sent, DER, in its order."""
+    return _der(connection.get_unverified_chain())
+
+
+def _der(certificates: Any) -> tuple[bytes, ...]:
+    return tuple([certificate.public_bytes(DER) for certificate in certificates or ()])
+
+
+def _check_interpreter() -> None:
+    connection = connection_of(
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
+            ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="keypin.invalid"
+        )
+    )
+    names = ("get_verified_chain", "get_unverified_chain", "session_reused", "getpeercert")
+    if not (
+        all(hasattr(connection, name) for name in names)
+        and hasattr(_ssl._SSLContext, "_wrap_bio")
+        and hasattr(_ssl._SSLContext, "_wrap_socket")
+    ):
+        raise ImportError("keypin needs the ssl module of CPython 3.11 or later")
+
+
+_check_interpreter()
