@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from measure import Result, interleave, stopwatch
 from scene import HOST, NO_LINGERING, Scene, Version, connect, scene
@@ -13,8 +14,8 @@ from scene import HOST, NO_LINGERING, Scene, Version, connect, scene
 __all__ = ["run"]
 
 TARGET = "at most 1.01"
-ROUNDS, QUICK_ROUNDS = 300, 4
-BATCH = 5
+ROUNDS, QUICK_ROUNDS = 150, 2
+BATCH = 10
 UNPINNED, AGAIN = "unpinned", "unpinned, again"
 
 Contexts = dict[str, ssl.SSLContext]
@@ -23,45 +24,38 @@ Connect = Callable[[ssl.SSLContext], object]
 
 def run(quick: bool) -> Iterator[Result]:
     rounds = QUICK_ROUNDS if quick else ROUNDS
-    with scene("p-256") as there, asyncio.Runner() as runner:
-        yield from compare("sockets", there, rounds, contexts, over_sockets(there))
-        yield from compare(
-            "sockets, client certificate",
-            there,
-            rounds,
-            contexts_with_client_certificate,
-            over_sockets(there),
-        )
-        yield from compare("asyncio", there, rounds, contexts, over_asyncio(there, runner))
-        yield from compare(
-            "asyncio, client certificate",
-            there,
-            rounds,
-            contexts_with_client_certificate,
-            over_asyncio(there, runner),
-        )
+    with asyncio.Runner() as runner:
+        with scene() as there:
+            for what, way in (("sockets", sockets(there)), ("asyncio", streams(there, runner))):
+                yield from compare(what, way, partial(contexts, there), rounds)
+        with scene(ask_clients=True) as there:
+            for what, way in (("sockets", sockets(there)), ("asyncio", streams(there, runner))):
+                yield from compare(
+                    f"{what}, client certificate",
+                    way,
+                    partial(contexts_with_client_certificate, there),
+                    rounds,
+                )
     with scene("rsa-2048") as there:
-        yield from compare("sockets, RSA-2048", there, rounds, contexts, over_sockets(there))
+        yield from compare("sockets, RSA-2048", sockets(there), partial(contexts, there), rounds)
 
 
 def compare(
-    what: str,
-    there: Scene,
-    rounds: int,
-    make_contexts: Callable[[Scene, Version], Contexts],
-    connect_often: Connect,
+    what: str, connect_often: Connect, contexts: Callable[[Version], Contexts], rounds: int
 ) -> Iterator[Result]:
     for version in ("1.3", "1.2"):
         actions = {
-            name: lambda context=context: stopwatch(lambda: connect_often(context))
-            for name, context in make_contexts(there, version).items()
+            name: partial(stopwatch, partial(connect_often, context))
+            for name, context in contexts(version).items()
         }
         done = interleave(actions, rounds)
         for name in actions:
-            if name != UNPINNED:
+            where = f"{what}, TLS {version}: {name}"
+            if name == UNPINNED:
+                yield Result(where, [spent / BATCH for spent in done.cpu(name)], unit="us")
+            else:
                 target = "" if name == AGAIN else TARGET
-                ratios = done.cpu_ratios(name, UNPINNED)
-                yield Result(f"{what}, TLS {version}: {name}", ratios, target=target)
+                yield Result(where, done.cpu_ratios(name, UNPINNED), target=target)
 
 
 def contexts(there: Scene, version: Version) -> Contexts:
@@ -83,7 +77,7 @@ def contexts_with_client_certificate(there: Scene, version: Version) -> Contexts
     }
 
 
-def over_sockets(there: Scene) -> Connect:
+def sockets(there: Scene) -> Connect:
     def connect_often(context: ssl.SSLContext) -> None:
         for _ in range(BATCH):
             connect(context, there.address).close()
@@ -91,7 +85,7 @@ def over_sockets(there: Scene) -> Connect:
     return connect_often
 
 
-def over_asyncio(there: Scene, runner: asyncio.Runner) -> Connect:
+def streams(there: Scene, runner: asyncio.Runner) -> Connect:
     async def connect_often(context: ssl.SSLContext) -> None:
         loop = asyncio.get_running_loop()
         for _ in range(BATCH):

@@ -44,16 +44,6 @@ class Scene:
     client_file: Path
     root_file: Path
 
-    @property
-    def url(self) -> str:
-        """The server's."""
-        return f"https://{HOST}:{self.address[1]}/"
-
-    @property
-    def chain(self) -> tuple[bytes, ...]:
-        """What a client verifies: the server's certificate, the authority's, the root's."""
-        return (*self.credential.chain, self.root.certificate)
-
     def plain(self, version: Version | None = None) -> ssl.SSLContext:
         """A context without pins, for one TLS version or all."""
         return _limited(ssl.create_default_context(cadata=self.root.pem), version)
@@ -74,7 +64,7 @@ class Scene:
         return Pinner(self.pins()).protect(self.plain(version))
 
     def with_client_certificate(self, context: ssl.SSLContext) -> ssl.SSLContext:
-        """Load one; the server asks for it."""
+        """Load one."""
         context.load_cert_chain(self.client_file)
         return context
 
@@ -86,8 +76,13 @@ class Scene:
 
 
 @contextmanager
-def scene(key: KeyKind = "p-256") -> Iterator[Scene]:
-    """Set up a scene whose certificates all have this kind of key."""
+def scene(key: KeyKind = "p-256", *, ask_clients: bool = False) -> Iterator[Scene]:
+    """Set up a scene.
+
+    Args:
+        key: what kind of key all its certificates have.
+        ask_clients: the server demands a certificate.
+    """
     root = Authority(key=key)
     issuing = root.intermediate("issuing", key=key)
     credential = issuing.issue(HOST, "127.0.0.1", key=key)
@@ -99,7 +94,8 @@ def scene(key: KeyKind = "p-256") -> Iterator[Scene]:
         server_file.write_bytes(credential.key_pem + credential.chain_pem)
         client_file.write_bytes(client.key_pem + client.chain_pem)
         root_file.write_text(root.pem)
-        with server.running(server_file, root_file) as address:
+        files = [server_file, root_file] if ask_clients else [server_file]
+        with server.running(*files) as address:
             yield Scene(address, credential, root, client_file, root_file)
 
 

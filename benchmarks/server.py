@@ -1,8 +1,9 @@
 """The server that is measured against, in a process of its own: HTTP/1.1 over TLS, and no more.
 
-    python server.py CREDENTIAL.pem CLIENT_CA.pem
+    python server.py CREDENTIAL.pem [CLIENT_CA.pem]
 
-It prints its port, and ends when its standard input does. `/bytes/N` answers N bytes, every other
+It asks clients for a certificate if it has a CA for them, prints its port, and ends when its
+standard input does. `/bytes/N` answers N bytes, every other
 path two; bodies are taken in. Unlike `keypin.lab.Server` it records nothing, so that it is faster
 than the client that is being measured.
 """
@@ -25,9 +26,9 @@ BACKLOG = 1024
 
 
 @contextmanager
-def running(credential: Path, client_ca: Path) -> Iterator[tuple[str, int]]:
-    """Run this file as a process; yields its address."""
-    command = [sys.executable, __file__, str(credential), str(client_ca)]
+def running(*files: Path) -> Iterator[tuple[str, int]]:
+    """Run this file as a process, with these arguments; yields its address."""
+    command = [sys.executable, __file__, *map(str, files)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -41,11 +42,12 @@ def response_head(length: int, *, close: bool = False) -> bytes:
     return f"HTTP/1.1 200 OK\r\n{connection}Content-Length: {length}\r\n\r\n".encode("ascii")
 
 
-def main(credential: str, client_ca: str) -> None:
+def main(credential: str, client_ca: str | None = None) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(credential)
-    context.load_verify_locations(client_ca)
-    context.verify_mode = ssl.CERT_OPTIONAL
+    if client_ca is not None:
+        context.load_verify_locations(client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
     listening = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
     print(listening.getsockname()[1], flush=True)
     threading.Thread(target=accept, args=(listening, context), daemon=True).start()

@@ -18,6 +18,13 @@ os.environ.pop("SSLKEYLOGFILE", None)
 settings.register_profile("keypin", deadline=None, print_blob=True)
 settings.load_profile("keypin")
 
+
+@pytest.fixture(params=["1.2", "1.3"])
+def version(request: pytest.FixtureRequest) -> str:
+    """Run a test on both versions of TLS."""
+    return str(request.param)
+
+
 SKIPS_FAIL = os.environ.get("KEYPIN_NO_SKIPS") == "1"
 
 

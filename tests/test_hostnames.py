@@ -39,7 +39,6 @@ def matches(pattern: str, host: str) -> bool:
         ("xn--bcher-kva.example", "xn--bcher-kva.example"),
         ("XN--BCHER-KVA.EXAMPLE", "xn--bcher-kva.example"),
         ("bu\u0308cher.example", "xn--bcher-kva.example"),
-        ("faß.example", "xn--fa-hia.example"),  # nontransitional, as in browsers
         ("\u03c3khttp.com", "xn--khttp-fde.com"),
         ("Σkhttp.com", "xn--khttp-fde.com"),
         ("\uff45xample\uff0ecom", "example.com"),
@@ -59,6 +58,33 @@ def test_a_host_has_one_spelling(spelling: str, host: str) -> None:
     assert normalise(spelling) == host
     assert matches(host, spelling)
     assert matches(spelling, host)
+
+
+AMBIGUOUS = {
+    "fa\u00df.example": "xn--fa-hia.example",  # sharp s
+    "\u03b2\u03cc\u03bb\u03bf\u03c2.com": "xn--nxasmm1c.com",  # final sigma
+    "\u0dc1\u0dca\u200d\u0dbb\u0dd3.com": "xn--10cl1a0b660p.com",  # zero-width joiner
+    "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.com": "xn--mgba3gch31f060k.com",  # non-joiner
+}
+"""What IDNA 2008 and browsers read otherwise than IDNA 2003 and Python's `ssl` (UTS 46, 1.2)."""
+
+
+@pytest.mark.parametrize(("spelling", "host"), AMBIGUOUS.items())
+def test_a_name_is_read_as_browsers_read_it(spelling: str, host: str) -> None:
+    """UTS 46, nontransitional."""
+    assert normalise(spelling) == host
+    assert matches(host, spelling)
+
+
+@pytest.mark.parametrize("stars", ["", "*.", "**."])
+@pytest.mark.parametrize("spelling", AMBIGUOUS)
+def test_a_rule_for_a_name_that_python_reads_otherwise_is_an_error(
+    spelling: str, stars: str
+) -> None:
+    """A connection of `ssl` would ask for the other name, and the rule would not hold for it."""
+    with pytest.raises(HostnameError, match="to browsers and"):
+        normalise_pattern(f"{stars}www.{spelling}")
+    assert normalise_pattern(stars + normalise(spelling)) == stars + normalise(spelling)
 
 
 def test_an_ipv4_address_inside_ipv6_has_one_spelling() -> None:
@@ -451,7 +477,7 @@ def test_hosts_match_exactly_if_their_normal_forms_are_equal(texts: list[str]) -
         first, second = map(normalise, texts)
     except HostnameError:
         return
-    assert matches(texts[0], texts[1]) is (first == second)
+    assert matches(first, texts[1]) is (first == second)
 
 
 @given(NAMES_OF_HOSTS)
@@ -479,3 +505,17 @@ def test_a_certificate_without_wildcards_names_only_the_host_itself(host: str, n
     assume(not name.startswith("*."))
     assert certificate_names(host, {**dns(name)}) <= (name.lower() == host)
     assert not certificate_names(host, ip(name)) or normalise(name.strip()) == host
+
+
+@pytest.mark.parametrize(
+    "host", ["faß.example.com", "**.faß.example.com", "*.βόλος.example.com", "ẞ.example.com"]
+)
+def test_a_pattern_that_python_would_connect_elsewhere_with_is_refused(host):
+    """`ssl` encodes by IDNA 2003, where faß is fass: the rule would silently not hold."""
+    with pytest.raises(HostnameError, match="write the one you mean"):
+        normalise_pattern(host)
+
+
+def test_the_same_host_written_as_an_a_label_means_one_thing():
+    assert normalise_pattern("**.xn--fa-hia.example.com") == "**.xn--fa-hia.example.com"
+    assert normalise_pattern("bücher.example.com") == "xn--bcher-kva.example.com"

@@ -271,6 +271,8 @@ def test_an_unlisted_host_is_allowed_unless_said_otherwise() -> None:
     decided = refusing.check("example.org", CHAIN)
     assert (decided.reason, decided.accepted) == (Reason.UNLISTED_REFUSED, False)
     assert decided.rule is None
+    assert decided.expected == ()
+    assert not decided.expired
 
 
 @pytest.mark.parametrize("unlisted", ["allow", "refuse"])
@@ -395,6 +397,10 @@ def test_a_denied_key_cannot_hide_in_a_certificate_that_is_not_der(chain: list[b
     assert verdict(Rule(HOST, [OTHER], mode="report"), chain).accepted
 
 
+def test_a_denial_stands_whatever_the_rule() -> None:
+    assert not Rule(HOST, [OTHER], mode="report").refusal(HOST, Reason.DENIED).accepted
+
+
 # Report mode
 
 
@@ -481,6 +487,12 @@ def test_pins_without_an_expiry_do_not_expire() -> None:
     assert not verdict(Rule(HOST, [LEAF_PIN]), CHAIN, now=far).expired
 
 
+def test_a_refusal_says_nothing_of_expiry_unless_told() -> None:
+    rule = Rule(HOST, [LEAF_PIN], expires=date(2020, 1, 1))
+    assert not rule.refusal(HOST, Reason.NOT_VERIFIED).expired
+    assert rule.refusal(HOST, Reason.NOT_VERIFIED, expired=True).expired
+
+
 def test_the_present_is_the_default() -> None:
     assert Rule(HOST, [LEAF_PIN], expires=date(2020, 1, 1)).check(HOST, CHAIN).expired
     later = datetime.now(UTC) + timedelta(days=1)
@@ -517,6 +529,8 @@ BAD_RULES: dict[str, dict[str, Any]] = {
     "an unknown on_expiry": {"host": HOST, "pins": [OTHER], "on_expiry": "report"},
     "an expiry in text": {"host": HOST, "pins": [OTHER], "expires": "2030-01-01"},
     "an expiry in seconds": {"host": HOST, "pins": [OTHER], "expires": 1893456000},
+    "neither excluded nor not": {"host": HOST, "pins": [OTHER], "exclude": "no"},
+    "excluded by a number": {"host": HOST, "exclude": 1},
     "excluded and pinned": {"host": HOST, "pins": [OTHER], "exclude": True},
     "excluded and denied": {"host": HOST, "deny": [OTHER], "exclude": True},
     "pinned and denied": {"host": HOST, "pins": [OTHER], "deny": [PIN_TEXT.replace("/", "//")]},
@@ -583,8 +597,8 @@ def test_two_rules_for_one_host_are_an_error_however_it_is_spelt(spelling: str) 
 
 
 def test_the_same_rule_twice_is_an_error() -> None:
-    for rule in (Rule(HOST, [OTHER]), Rule(None, [OTHER])):
-        with pytest.raises(PinSetError, match="two rules"):
+    for rule, host in ((Rule(HOST, [OTHER]), HOST), (Rule(None, [OTHER]), "every host")):
+        with pytest.raises(PinSetError, match=f"two rules for {host}"):
             PinSet([rule, rule])
 
 
@@ -675,6 +689,13 @@ def test_a_verdict_survives_pickling() -> None:
         assert pickle.loads(pickle.dumps(decided)) == decided
 
 
+def test_a_verdict_is_immutable() -> None:
+    decided = verdict(Rule(HOST, [OTHER]), CHAIN)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        decided.reason = Reason.MATCHED  # type: ignore[misc]
+    assert not decided.accepted
+
+
 def test_a_rule_changed_with_replace_is_checked_again() -> None:
     rule = dataclasses.replace(Rule(HOST, [OTHER]), mode="report")
     assert rule == Rule(HOST, [OTHER], mode="report")
@@ -684,8 +705,10 @@ def test_a_rule_changed_with_replace_is_checked_again() -> None:
 
 def test_the_representation_names_the_hosts() -> None:
     assert repr(FULL) == ("<PinSet www.example.com, **.example.org, every host, unlisted='refuse'>")
-    assert "and 1 more" in repr(rules("a.b", "a.c", "a.d", "a.e"))
-    assert "empty" in repr(PinSet([]))
+    assert repr(rules("a.b", "a.c", "a.d")) == "<PinSet a.b, a.c, a.d, unlisted='allow'>"
+    four = repr(rules("a.b", "a.c", "a.d", "a.e"))
+    assert four == "<PinSet a.b, a.c, a.d and 1 more, unlisted='allow'>"
+    assert repr(PinSet([])) == "<PinSet empty, unlisted='allow'>"
 
 
 @given(PATTERNS)
@@ -701,7 +724,7 @@ def test_the_report_of_a_mismatch_has_all_that_is_needed() -> None:
     """The host, each certificate with its pin and subject, the pins expected, and what to do."""
     decided = PinSet([Rule("**.example.com", [OTHER, BACKUP])]).check(HOST, CHAIN)
     lines = decided.report().splitlines()
-    assert lines[:-1] == [
+    assert lines[:8] == [
         "keypin refused www.example.com: no pinned key in the verified chain",
         "  served, leaf first:",
         f"    {LEAF_PIN}  CN=www.example.com",
@@ -711,7 +734,23 @@ def test_the_report_of_a_mismatch_has_all_that_is_needed() -> None:
         f"    {OTHER}",
         f"    {BACKUP}",
     ]
-    assert "pin one of the keys above" in lines[-1]
+    advice = " ".join(lines[8:])
+    assert "pin it" in advice
+    assert "between this program and its server" in advice
+
+
+def test_the_report_of_a_rule_for_every_host_says_so() -> None:
+    report = PinSet.for_every_host([OTHER]).check(HOST, CHAIN).report()
+    assert "  pinned for every host, any one of (leaf):" in report
+    with pytest.raises(PinSetError, match="the rule for every host has no pins"):
+        PinSet.for_every_host([])
+    with pytest.raises(PinSetError, match=r"the rule for 'www\.example\.com' has no pins"):
+        PinSet({HOST: []})
+
+
+def test_the_report_of_an_excluded_host_names_no_pins() -> None:
+    report = PinSet([Rule(HOST, exclude=True)]).check(HOST, CHAIN).report()
+    assert report == "keypin accepted www.example.com: the rule excludes this host from pinning"
 
 
 def test_the_report_says_which_port() -> None:
@@ -781,15 +820,17 @@ def test_every_reason_makes_a_report(reason: Reason) -> None:
 
 @given(st.text())
 def test_no_host_name_can_forge_a_line_of_the_report(host: str) -> None:
-    report = PinSet([Rule(None, exclude=True)]).check(host, CHAIN).report()
-    assert all(line.isprintable() for line in report.split("\n"))
-    assert len(report.split("\n")) <= 2
+    pins = PinSet([Rule(None, exclude=True)])
+    lines = pins.check(host, CHAIN).report().split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert len(lines) <= len(pins.check("*", CHAIN).report().split("\n"))
 
 
 def test_no_subject_can_forge_a_line_of_the_report() -> None:
     subject = "x\n    sha256/AAAA  CN=forged\x1b[2J  <- denied"
     forged = ROOT.issue(HOST, common_name=subject)
     report = verdict(Rule(HOST, [OTHER]), [forged.certificate]).report()
-    assert len(report.splitlines()) == 6
+    honest = verdict(Rule(HOST, [OTHER]), [LEAF.certificate]).report()
+    assert len(report.splitlines()) == len(honest.splitlines())
     assert all(line.isprintable() for line in report.splitlines())
     assert "  <- denied" not in report

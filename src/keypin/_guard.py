@@ -13,6 +13,7 @@ Which private names of `ssl` this rests on, and what was checked of them, is in 
 
 from __future__ import annotations
 
+import _socket
 import socket
 import ssl
 import threading
@@ -21,7 +22,7 @@ import weakref
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from . import _private_ssl
 from .errors import (
@@ -45,14 +46,13 @@ __all__ = ["error_for", "guard_context"]
 
 HANDSHAKE = 22  # TLS ContentType, RFC 8446, appendix B.3
 # The handshake messages after which OpenSSL has verified the server's Certificate and before which
-# it has written nothing of the client's answer: CertificateVerify (TLS 1.3), ServerKeyExchange and
-# ServerHelloDone (TLS 1.2)
-AFTER_CERTIFICATE = frozenset({15, 12, 14})
+# it has written nothing of the client's answer: CertificateVerify and Finished (TLS 1.3),
+# ServerKeyExchange and ServerHelloDone (TLS 1.2). Two of each, so that an interrupted look at the
+# first is made good at the second.
+AFTER_CERTIFICATE = frozenset({15, 20, 12, 14})
 TLS_1_2 = 0x0303
 
-WOULD_BLOCK = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-REMEMBERED_SESSIONS = 1024
+REMEMBERED = 1024  # verified chains, per context
 HOSTNAME_MISMATCH, CERTIFICATE_EXPIRED = 62, 10  # X509_V_ERR_*
 
 ERROR_CLASSES = {
@@ -112,28 +112,49 @@ class ContextSettings:
         # A connection takes its verify_mode from the context when it is made. The lock keeps
         # another thread from changing it between that and our reading it.
         self.lock = threading.RLock()
-        self._watching = False
-        self._verified: dict[bytes, tuple[bytes, ...]] = {}
+        self.watching = False
+        self.their_callback: Any = None
+        self._chains: dict[bytes, tuple[bytes, ...]] = {}
+        self._named: dict[tuple[str, bytes], None] = {}
 
-    def remember(self, chain: tuple[bytes, ...]) -> None:
-        """Keep a verified chain for the sessions that began with it."""
-        if chain and chain[0] not in self._verified:
-            while len(self._verified) >= REMEMBERED_SESSIONS:
-                self._verified.pop(next(iter(self._verified)), None)
+    def remember(self, chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Keep a verified chain for the sessions that begin with it.
+
+        Returns:
+            An equal chain: the bytes that were kept before, whose hashes are known, where it can.
+        """
+        known = self._chains.get(chain[0]) if chain else None
+        if known == chain:
+            return known
         if chain:
-            self._verified[chain[0]] = chain
+            _keep(self._chains, chain[0], chain)
+        return chain
 
     def recall(self, leaf: bytes) -> tuple[bytes, ...] | None:
         """The chain that was verified for this leaf, in this context; None if none was."""
-        return self._verified.get(leaf)
+        return self._chains.get(leaf)
 
-    def watch_handshakes(self, context: ssl.SSLContext, *, again: bool = False) -> None:
+    def check_name(self, host: str, leaf: bytes, fields: Callable[[], dict[str, Any]]) -> None:
+        """Check that a verified leaf is for a host, whatever OpenSSL was told to check.
+
+        `check_hostname` is switched off on resumed sessions, by urllib3 for its own assertions,
+        and can be switched at any time by another thread.
+        """
+        if (host, leaf) in self._named:
+            return
+        if not certificate_names(host, fields()):
+            raise _verification_error(
+                HOSTNAME_MISMATCH, f"Hostname mismatch, certificate is not valid for '{host}'."
+            )
+        _keep(self._named, (host, leaf), None)
+
+    def watch_handshakes(self, context: ssl.SSLContext) -> None:
         """Look at the server's chain before the client's certificate is written.
 
         The callback costs something on every message, so it is on only where a client certificate
         is loaded, or may be.
         """
-        if self._watching and not again:
+        if self.watching:
             return
         if _private_ssl.MESSAGE_CALLBACK is None:
             raise ProtectionError(
@@ -141,28 +162,26 @@ class ContextSettings:
                 " shown to any server: keypin refuses to load one, and to protect a context that"
                 " may hold one (Pinner.create_context() makes one without)"
             )
-        self._watching = True
-        connections, theirs = (
-            self.pinner._connections,
-            _private_ssl.MESSAGE_CALLBACK.__get__(context),
-        )
+        self.their_callback = _private_ssl.MESSAGE_CALLBACK.__get__(context)
+        _private_ssl.MESSAGE_CALLBACK.__set__(context, self.on_message)
+        self.watching = True
 
-        def on_message(
-            owner: Any, direction: str, version: int, kind: int, message: int, data: bytes
-        ) -> None:
-            if kind == HANDSHAKE and message in AFTER_CERTIFICATE and direction == "read":
-                guard = connections.get(owner)
-                if guard is not None:
-                    guard.certificate_received(version)
-            if theirs is not None:
-                theirs(owner, direction, version, kind, message, data)
+    def on_message(
+        self, owner: Any, direction: str, version: int, kind: int, message: int, data: bytes
+    ) -> None:
+        """Hear of a TLS message; `SSLContext._msg_callback` of a context that is watched."""
+        if kind == HANDSHAKE and message in AFTER_CERTIFICATE and direction == "read":
+            guard = self.pinner._guard_of(owner)
+            if guard is not None:
+                guard.certificate_received(version)
+        if self.their_callback is not None:
+            self.their_callback(owner, direction, version, kind, message, data)
 
-        on_message.user_function = getattr(theirs, "user_function", None)  # type: ignore[attr-defined]
-        _private_ssl.MESSAGE_CALLBACK.__set__(context, on_message)
 
-    @property
-    def watching(self) -> bool:
-        return self._watching
+def _keep(memory: dict[Any, Any], key: Any, value: Any) -> None:
+    while len(memory) >= REMEMBERED:
+        memory.pop(next(iter(memory)), None)
+    memory[key] = value
 
 
 class GuardedContext(ssl.SSLContext):
@@ -212,9 +231,7 @@ class GuardedContext(ssl.SSLContext):
         with self._keypin.lock:
             connection = make()
             verifies = self.verify_mode != ssl.CERT_NONE
-            names_checked = self.check_hostname and not self.hostname_checks_common_name
-        guard = Guard(connection, owner, outgoing, self._keypin, str(server_hostname))
-        guard.verifies, guard.names_checked = verifies, names_checked
+        guard = Guard(connection, owner, outgoing, self._keypin, str(server_hostname), verifies)
         self._keypin.pinner._register(owner, guard)
         return guard
 
@@ -226,15 +243,6 @@ class GuardedContext(ssl.SSLContext):
     def verify_mode(self, value: ssl.VerifyMode) -> None:
         with self._keypin.lock:
             _set_inherited(self, "verify_mode", value)
-
-    @property
-    def check_hostname(self) -> bool:
-        return super().check_hostname
-
-    @check_hostname.setter
-    def check_hostname(self, value: bool) -> None:
-        with self._keypin.lock:
-            _set_inherited(self, "check_hostname", value)
 
     @property  # type: ignore[override]
     def options(self) -> ssl.Options:
@@ -251,14 +259,16 @@ class GuardedContext(ssl.SSLContext):
 
     @property
     def _msg_callback(self) -> Any:
-        callback = _private_ssl.MESSAGE_CALLBACK.__get__(self)
-        return callback and callback.user_function
+        theirs = self._keypin.their_callback
+        return theirs and theirs.user_function
 
     @_msg_callback.setter
     def _msg_callback(self, callback: Any) -> None:
-        _set_inherited(self, "_msg_callback", callback)
-        if self._keypin.watching:
-            self._keypin.watch_handshakes(self, again=True)
+        # let `ssl` wrap it on a context of its own, so that ours is never off
+        scratch: Any = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        scratch._msg_callback = callback
+        self._keypin.watch_handshakes(self)
+        self._keypin.their_callback = _private_ssl.MESSAGE_CALLBACK.__get__(scratch)
 
 
 def _set_inherited(context: GuardedContext, name: str, value: object) -> None:
@@ -271,6 +281,48 @@ def _guarded_class(base: Any) -> type[ssl.SSLContext]:
     return type(f"Guarded{base.__name__}", (GuardedContext, base), {"__doc__": base.__doc__})
 
 
+class Waiting:
+    """Mixed into a socket's class until its server is approved: to drop TLS is to hang up.
+
+    `SSLSocket.shutdown()`, and `connect()` whose handshake fails or does not end, set `_sslobj` to
+    None and leave a connected plain socket behind, which would send what it is given in the clear.
+    """
+
+    __slots__ = ()
+
+    @property
+    def _sslobj(self) -> Any:
+        return self.__dict__["_sslobj"]
+
+    @_sslobj.setter
+    def _sslobj(self, connection: Any) -> None:
+        self.__dict__["_sslobj"] = connection
+        if connection is None:
+            _shut_down(self)
+
+
+@cache
+def _waiting_class(base: Any) -> Any:
+    if issubclass(base, Waiting):
+        return base
+    own = {"__slots__": (), "__doc__": base.__doc__, "__module__": base.__module__}
+    return type(base)(base.__name__, (Waiting, base), {**own, "_approved_class": base})
+
+
+def _let_wait(owner: Any) -> None:
+    kind: Any = type(owner)
+    if issubclass(kind, ssl.SSLSocket):
+        owner.__class__ = _waiting_class(kind)
+
+
+def _shut_down(owner: Any) -> None:
+    """Let no byte through any more, if this is a socket, without closing it."""
+    if isinstance(owner, _socket.socket):
+        with suppress(OSError):  # never connected, or gone already
+            # not SSLSocket.shutdown(), which would leave a plain socket behind
+            _socket.socket.shutdown(owner, socket.SHUT_RDWR)
+
+
 class Guard:
     """Stands in for the C connection of one `SSLSocket` or `SSLObject`, its owner.
 
@@ -280,26 +332,22 @@ class Guard:
         outgoing: for an `SSLObject`, the BIO whose content the caller will send.
         settings: those of the context that made it.
         host: the server name that TLS verifies, as the caller gave it, in ASCII.
+        verifies: whether OpenSSL verifies this connection's certificates.
     """
 
     __slots__ = (
         "__weakref__",
         "_chain",
         "_connection",
+        "_interruption",
         "_outgoing",
         "_owner",
         "_settings",
         "approved",
         "host",
-        "names_checked",
         "refusal",
         "verifies",
     )
-
-    verifies: bool
-    """whether OpenSSL verifies this connection's certificates"""
-    names_checked: bool
-    """whether OpenSSL checks this connection's host name, in subjectAltName only"""
 
     def __init__(
         self,
@@ -308,27 +356,34 @@ class Guard:
         outgoing: ssl.MemoryBIO | None,
         settings: ContextSettings,
         host: str,
+        verifies: bool,
     ) -> None:
         self._connection = connection
         self._owner = weakref.ref(owner)
         self._outgoing = outgoing
         self._settings = settings
         self._chain: tuple[bytes, ...] | None = None
+        self._interruption: BaseException | None = None
         self.refusal: ssl.SSLCertVerificationError | None = None
         self.approved = False
         self.host = host
+        self.verifies = verifies
+        _let_wait(owner)
 
     # What SSLSocket and SSLObject call
 
     def do_handshake(self) -> None:
         """Shake hands, then decide; the only way through."""
-        if self.approved:
-            self._real().do_handshake()
-        elif self.refusal is None:
-            self._shake_hands()
-        if self.refusal is not None:
-            self._discard_output()
-            raise self._error()
+        try:
+            if self.approved:
+                self._real().do_handshake()
+            elif self.refusal is None:
+                self._shake_hands()
+            self._raise_refusal()
+        except BaseException:
+            # once more, for a signal handler that raised before or in the middle of the first time
+            self._discard_refused_output()
+            raise
 
     def read(self, *arguments: Any) -> Any:
         """Read, after a handshake and an approval."""
@@ -340,8 +395,7 @@ class Guard:
 
     def shutdown(self) -> Any:
         """Close the TLS layer; on a refused connection there is none to close."""
-        if self.refusal is not None:
-            raise self._error()
+        self._raise_refusal()
         return self._real().shutdown()
 
     @property
@@ -379,31 +433,48 @@ class Guard:
     def certificate_received(self, version: int) -> None:
         """Decide in the middle of the handshake, before a client certificate is written.
 
-        An error raised here would surface only after the handshake. So the connection is cut, and
-        `do_handshake` raises.
+        OpenSSL would go on with the handshake whatever is raised here, and the error surface only
+        afterwards. So the connection is cut, also where the decision was interrupted, because
+        undecided is not approved; then `do_handshake` raises.
         """
-        if self.refusal is None and not self.approved:
-            self._decide(self._settings.pinner.pins, version)
+        try:
+            if self.refusal is None and not self.approved:
+                self._decide(self._settings.pinner.pins, version)
+        except BaseException as interruption:  # noqa: BLE001 - a signal handler's, say
+            self._interruption = interruption
+            self.refuse_undecided()
+        if self.refusal is not None:
+            self.cut()
 
     def recheck(self, pins: PinSet) -> bool:
         """Decide again on an approved connection; True if it is refused from now on."""
-        owner = self._owner()
-        if not self.approved or owner is None or _is_closed(owner):
+        if not self.approved or self._is_closed():
             return False
         self._decide(pins)
         return self.refusal is not None
 
+    def cut(self) -> None:
+        """Let no byte through any more, whatever state this is in."""
+        _shut_down(self._owner())
+        self._discard_refused_output()
+
+    def on_forgotten(self, forget: Callable[[object], object]) -> None:
+        """Call `forget` when the owner is gone."""
+        self._owner = weakref.ref(self._owner(), forget)
+
+    def refuse_undecided(self) -> None:
+        """Refuse, because a decision was interrupted."""
+        self._refuse(UNDECIDED)
+
     def _shake_hands(self) -> None:
+        if self._settings.watching:
+            _need_stack()
         accepted = None
         try:
             self._real().do_handshake()
-        except WOULD_BLOCK:
-            if self.refusal is None:
-                raise
-        except Exception as error:
+        except Exception:
             # a refusal in the middle of the handshake breaks it: the refusal is what counts
             if self.refusal is None:
-                self._failed(error)
                 raise
         else:
             if self.refusal is None:
@@ -413,26 +484,17 @@ class Guard:
         elif isinstance(self.refusal, PinMismatch):
             self._settings.pinner._tell(self.refusal.verdict)
 
-    def _failed(self, error: Exception) -> None:
-        """Leave nothing open that a caller could take for a connection.
-
-        After a failed handshake, `SSLSocket.connect` makes the socket a plain one; whoever swallows
-        the error and goes on would send in the clear. A handshake that timed out can be tried
-        again, unless it was made by `connect`.
-        """
-        owner: Any = self._owner()
-        if not isinstance(error, TimeoutError) or getattr(owner, "do_handshake_on_connect", False):
-            self._cut()
-
     def _settle(self) -> Verdict | None:
         """Decide after the handshake, under the pins in force when it is over."""
         pinner = self._settings.pinner
         while (verdict := self._decide(pins := pinner.pins)) is not None:
             with pinner._lock:
+                if pinner.pins is not pins:
+                    continue  # replaced by another thread meanwhile
                 self._step_aside()
                 if pinner.pins is pins:
                     return verdict
-                # replaced since: by another thread before the lock, or by a signal handler in it
+                # replaced by a signal handler that ran here
                 self._step_in()
                 if self.refusal is not None:
                     return verdict
@@ -487,14 +549,13 @@ class Guard:
             chain = self._settings.recall(leaf) if leaf else None
             if chain is None:
                 return rule.refusal(host, Reason.UNKNOWN_SESSION)
-            fields = connection.getpeercert()
-            _check_name(host, fields)
-            _check_date(fields)
+            self._settings.check_name(host, chain[0], connection.getpeercert)
+            _check_date(connection.getpeercert())
         else:
-            chain = _private_ssl.verified_chain(connection)
-            if chain and not self.names_checked:
-                _check_name(host, connection.get_verified_chain()[0].get_info())
-            self._settings.remember(chain)
+            chain = self._settings.remember(_private_ssl.verified_chain(connection))
+            if chain:
+                leaf_fields = connection.get_verified_chain()[0].get_info
+                self._settings.check_name(host, chain[0], leaf_fields)
         self._chain = chain
         return None
 
@@ -517,39 +578,47 @@ class Guard:
             # and let go, so that closing the owner frees the connection
             connection, self._connection = self._connection, None
             owner._sslobj = connection
+            if isinstance(owner, Waiting):
+                owner.__class__ = owner._approved_class  # type: ignore[attr-defined]
 
     def _step_in(self) -> None:
         self.approved = False
-        owner = self._owner()
-        if self._connection is None:
-            self._connection = getattr(owner, "_sslobj", None)
-            if owner is not None:
-                owner._sslobj = self
+        owner: Any = self._owner()
+        if self._connection is None and owner is not None:
+            self._connection = owner._sslobj
+            owner._sslobj = self
+            _let_wait(owner)
 
     def _refuse(self, error: ssl.SSLCertVerificationError) -> None:
         self.refusal = error
         self._step_in()
-        self._cut()
+        self.cut()
 
-    def _cut(self) -> None:
-        owner = self._owner()
-        if isinstance(owner, socket.socket):
-            with suppress(OSError):  # never connected, or gone already
-                # not SSLSocket.shutdown(), which would leave a plain socket behind
-                socket.socket.shutdown(owner, socket.SHUT_RDWR)
-        self._discard_output()
+    def _is_closed(self) -> bool:
+        # a socket that was detached has no number any more, but its TLS goes on
+        owner: Any = self._owner()
+        return owner is None or (
+            isinstance(owner, _socket.socket) and owner.fileno() == -1 and self._real() is None
+        )
 
-    def _discard_output(self) -> None:
+    def _discard_refused_output(self) -> None:
         """What OpenSSL has written for the caller to send must not be sent."""
-        if self._outgoing is not None:
+        if self.refusal is not None and self._outgoing is not None:
             self._outgoing.read()
 
-    def _error(self) -> ssl.SSLCertVerificationError:
-        """The refusal, made anew: an error raised twice would drag its first traceback along."""
+    def _raise_refusal(self) -> None:
+        """Raise the refusal, if there is one, or what interrupted it.
+
+        It is made anew: an error raised twice would drag its first traceback along.
+        """
+        self._discard_refused_output()
+        if self._interruption is not None:
+            interruption, self._interruption = self._interruption, None
+            raise interruption
         if isinstance(self.refusal, PinMismatch):
-            return type(self.refusal)(self.refusal.verdict)
-        refusal: Any = self.refusal
-        return _verification_error(refusal.verify_code, refusal.verify_message)
+            raise type(self.refusal)(self.refusal.verdict)
+        if self.refusal is not None:
+            raise _verification_error(self.refusal.verify_code, self.refusal.verify_message)
 
     def _with_port(self, verdict: Verdict) -> Verdict:
         owner: Any = self._owner()
@@ -560,15 +629,10 @@ class Guard:
         return replace(verdict, port=peer[1]) if isinstance(peer, tuple) else verdict
 
 
-def _is_closed(owner: Any) -> bool:
-    return isinstance(owner, socket.socket) and owner.fileno() == -1
-
-
-def _check_name(host: str, fields: dict[str, Any]) -> None:
-    if not certificate_names(host, fields):
-        raise _verification_error(
-            HOSTNAME_MISMATCH, f"Hostname mismatch, certificate is not valid for '{host}'."
-        )
+def _need_stack(frames: int = 64) -> None:
+    """Raise RecursionError now rather than inside the handshake, where it would go unnoticed."""
+    if frames:
+        _need_stack(frames - 1)
 
 
 def _check_date(fields: dict[str, Any]) -> None:
@@ -584,3 +648,6 @@ def _verification_error(code: int, message: str) -> ssl.SSLCertVerificationError
     error.library, error.reason = "SSL", "CERTIFICATE_VERIFY_FAILED"
     error.verify_code, error.verify_message = code, message
     return error
+
+
+UNDECIDED: Final = _verification_error(APPLICATION_VERIFICATION, "keypin was interrupted")

@@ -13,7 +13,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import socket
+import ssl
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,19 +30,47 @@ def hang_up(owners: Iterable[Any]) -> None:
     The search goes twice through all objects that the garbage collector knows, for all owners
     together: about a tenth of a second in a program of a million objects.
     """
-    objects = [owner for owner in owners if not isinstance(owner, socket.socket)]
+    objects = [owner for owner in owners if isinstance(owner, ssl.SSLObject)]
     if not objects:
         return
-    for carrier in _carriers(objects):
-        # a carrier may be closing already, or belong to a loop that has ended
-        with contextlib.suppress(Exception):
+    socket_of = {kind: find for name, find in CARRIERS.items() if (kind := _imported(name))}
+    for carrier in _referrers(objects):
+        if type(carrier) in socket_of:
+            # a carrier may be closing already, or belong to a loop that has ended
+            with contextlib.suppress(Exception):
+                _shut_down(socket_of[type(carrier)](carrier))
             if hasattr(carrier, "_get_app_transport"):
-                _abort_transport(carrier)
-            else:
-                _shut_socket_down(carrier)
+                with contextlib.suppress(Exception):
+                    _abort_transport(carrier)
 
 
-def _carriers(objects: list[Any]) -> Iterator[Any]:
+def _of_asyncio(protocol: Any) -> Any:
+    return protocol._get_app_transport().get_extra_info("socket")
+
+
+def _of_anyio(stream: Any) -> Any:
+    raw_socket: Any = sys.modules["anyio.abc"].SocketAttribute.raw_socket
+    return stream.extra(raw_socket)  # noqa: S610 - not Django
+
+
+# The classes that carry an SSLObject, and how each is asked for its socket
+CARRIERS: dict[str, Callable[[Any], Any]] = {
+    "asyncio.sslproto.SSLProtocol": _of_asyncio,
+    "uvloop.loop.SSLProtocol": _of_asyncio,
+    "anyio.streams.tls.TLSStream": _of_anyio,
+    "trio.SSLStream": lambda stream: stream.transport_stream.socket,
+    "urllib3.util.ssltransport.SSLTransport": lambda transport: transport.socket,
+    "httpcore._backends.sync.TLSinTLSStream": lambda stream: stream._sock,
+    "httpcore2._backends.sync.TLSinTLSStream": lambda stream: stream._sock,
+}
+
+
+def _imported(name: str) -> Any:
+    module, _, kind = name.rpartition(".")
+    return getattr(sys.modules.get(module), kind, None)
+
+
+def _referrers(objects: list[Any]) -> Iterator[Any]:
     referrers = gc.get_referrers(*objects)
     dictionaries = [referrer for referrer in referrers if type(referrer) is dict]
     yield from (referrer for referrer in referrers if type(referrer) is not dict)
@@ -65,15 +95,7 @@ def _abort_transport(protocol: Any) -> None:
         loop.call_soon_threadsafe(abort)
 
 
-def _shut_socket_down(stream: Any) -> None:
-    """Shut down the socket below a stream of anyio, trio, urllib3 or httpcore."""
-    anyio = sys.modules.get("anyio")
-    if anyio is not None and isinstance(stream, anyio.abc.ByteStream):
-        below = stream.extra(anyio.abc.SocketAttribute.raw_socket)  # noqa: S610 - not Django
-    elif hasattr(stream, "transport_stream"):  # trio.SSLStream
-        below = stream.transport_stream.socket
-    else:  # TLS in TLS: urllib3's SSLTransport, httpcore's stream
-        below = getattr(stream, "socket", None) or stream._sock
+def _shut_down(below: Any) -> None:
     # by its number: the sockets of event loops are wrappers that do not let this be done to them
     with socket.fromfd(below.fileno(), below.family, below.type) as same:
         same.shutdown(socket.SHUT_RDWR)

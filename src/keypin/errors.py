@@ -140,11 +140,10 @@ def find_error(error: BaseException | None) -> PinMismatch | None:
 
 
 def _inside(error: BaseException) -> Iterator[BaseException]:
-    values = (
-        error.__cause__,
-        error.__context__,
-        *error.args,
-        *vars(error).values(),
-        *(error.exceptions if isinstance(error, BaseExceptionGroup) else ()),
-    )
-    return (value for value in values if isinstance(value, BaseException))
+    fields = [error.__cause__, error.__context__, *error.args, *vars(error).values()]
+    if isinstance(error, BaseExceptionGroup):
+        fields += error.exceptions
+    for field in fields:
+        for value in field if isinstance(field, list | tuple) else (field,):
+            if isinstance(value, BaseException):
+                yield value

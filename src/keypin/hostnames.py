@@ -67,8 +67,8 @@ def normalise_pattern(pattern: str) -> str:
     `**.example.com` is the host itself and every host below it.
 
     Raises:
-        HostnameError: any other use of `*`, a wildcard over a top-level domain or an IP address,
-            or what `normalise` refuses.
+        HostnameError: any other use of `*`, a wildcard over a top-level domain or an IP address, a
+            name that Python's `ssl` reads as another one, or what `normalise` refuses.
 
     >>> normalise_pattern("**.Example.com.")
     '**.example.com'
@@ -81,11 +81,30 @@ def normalise_pattern(pattern: str) -> str:
             raise HostnameError(
                 f"a wildcard is '*.' or '**.' before a domain, nothing else: {pattern!r}"
             )
-        return normalise(pattern)
-    domain = normalise(base)
+        return _unambiguous(pattern)
+    domain = _unambiguous(base)
     if "." not in domain or _is_ip_address(domain):
         raise HostnameError(f"a wildcard needs a domain of two labels or more below: {pattern!r}")
     return f"{stars}.{domain}"
+
+
+def _unambiguous(host: str) -> str:
+    """Normalise a host that a rule is for; refuse one that `ssl` would connect elsewhere with.
+
+    Python's `ssl` and `socket` still encode names by IDNA 2003: to them, faß.de is fass.de. A rule
+    for one of the two would silently not hold for the other.
+    """
+    name = normalise(host)
+    if not host.isascii():
+        try:
+            python = normalise(host.encode("idna").decode("ascii"))
+        except UnicodeError:
+            return name  # this spelling leads Python nowhere
+        if python != name:
+            raise HostnameError(
+                f"{host!r} is {name} to browsers and {python} to Python: write the one you mean"
+            )
+    return name
 
 
 def certificate_names(host: str, certificate: Mapping[str, Any]) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
-import weakref
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._guard import Guard, error_for, guard_context
@@ -41,7 +40,8 @@ class Pinner:
         self._pins = _pin_set(pins)
         self._on_verdict = on_verdict
         self._lock = threading.RLock()  # re-entrant: signal handlers call replace(), too
-        self._connections: weakref.WeakKeyDictionary[Any, Guard] = weakref.WeakKeyDictionary()
+        # by the identity of the socket or object: programs' own classes may define equality
+        self._guards: dict[int, Guard] = {}
         self._expiry_told: set[Rule] = set()
 
     @property
@@ -96,13 +96,15 @@ class Pinner:
         with self._lock:
             self._pins = new_pins
             self._expiry_told = set()
-            refused = {
-                owner: guard
-                for owner, guard in list(self._connections.items())
-                if guard.recheck(new_pins)
-            }
-        hang_up(refused)
-        for guard in refused.values():
+            guards = list(self._guards.copy().values())
+            try:
+                refused = [guard for guard in guards if guard.recheck(new_pins)]
+            except BaseException:  # a signal handler's, say: undecided is not approved
+                for guard in guards:
+                    guard.refuse_undecided()
+                raise
+        hang_up([guard.owner for guard in refused])
+        for guard in refused:
             if isinstance(guard.refusal, PinMismatch):
                 self._tell(guard.refusal.verdict)
 
@@ -112,8 +114,13 @@ class Pinner:
     # For the guards
 
     def _register(self, owner: Any, guard: Guard) -> None:
+        key, guards = id(owner), self._guards
+        guard.on_forgotten(lambda _: guards.pop(key, None))
         with self._lock:
-            self._connections[owner] = guard
+            guards[key] = guard
+
+    def _guard_of(self, owner: Any) -> Guard | None:
+        return self._guards.get(id(owner))
 
     def _refused(self, verdict: Verdict) -> NoReturn:
         self._tell(verdict)

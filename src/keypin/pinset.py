@@ -109,6 +109,8 @@ class Rule:
         _one_of("match", match, ("chain", "leaf"))
         _one_of("mode", mode, ("enforce", "report"))
         _one_of("on_expiry", on_expiry, ("enforce", "allow"))
+        if not isinstance(exclude, bool):
+            raise PinSetError(f"exclude is True or False, not {exclude!r}")
         fields = {
             "host": None if host is None else normalise_pattern(host),
             "pins": _pins(pins, f"pins of {where}"),
@@ -117,7 +119,7 @@ class Rule:
             "expires": _moment(expires),
             "on_expiry": on_expiry,
             "deny": _pins(deny, f"deny of {where}"),
-            "exclude": bool(exclude),
+            "exclude": exclude,
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)

@@ -12,7 +12,7 @@ import zipfile
 import httpx2
 import pytest
 import trio
-from scene import HOST, NAMES, VERSIONS, authority, issuing, pinned, unpinned
+from scene import HOST, NAMES, authority, issuing, pinned, unpinned
 
 from keypin import (
     CertificateFormatError,
@@ -71,11 +71,6 @@ def make(request, tmp_path):
         yield make
         for client in made:
             client.close()
-
-
-@pytest.fixture(params=VERSIONS)
-def version(request):
-    return request.param
 
 
 @pytest.fixture

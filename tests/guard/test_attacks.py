@@ -12,7 +12,6 @@ import pytest
 from scene import (
     HOST,
     NAMES,
-    VERSIONS,
     authority,
     connect,
     exchange,
@@ -222,11 +221,6 @@ ATTACKS = [
         False,
     ),
 ]
-
-
-@pytest.fixture(params=VERSIONS)
-def version(request):
-    return request.param
 
 
 def pinner_against(attack: Attack, kind: KeyKind) -> Pinner:

@@ -13,7 +13,6 @@ import truststore
 import urllib3
 from scene import (
     HOST,
-    VERSIONS,
     authority,
     connect,
     exchange,
@@ -26,11 +25,6 @@ from scene import (
 
 from keypin import PinMismatch, Pinner, PinSet, PinSetError, ProtectionError, find_error
 from keypin.lab import Server
-
-
-@pytest.fixture(params=VERSIONS)
-def version(request):
-    return request.param
 
 
 @pytest.fixture
@@ -114,7 +108,7 @@ def test_a_socket_class_of_the_programs_own_is_guarded(servers):
     pinner_for(pinned()).protect(context)
     right, wrong = servers
     with connect(context, right) as connection:
-        assert type(connection) is OwnSocket
+        assert isinstance(connection, OwnSocket)
         assert connection.send(b"GET / HTTP/1.1\r\n\r\n")
         assert connection.recv(4) == b"HTTP"
     with connect(context, wrong) as connection, pytest.raises(PinMismatch):

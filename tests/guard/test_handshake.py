@@ -13,7 +13,6 @@ import pytest
 from scene import (
     HOST,
     REQUEST,
-    VERSIONS,
     authority,
     connect,
     exchange,
@@ -47,11 +46,6 @@ OBJECT_CALLS = {
     "write": lambda o: o.write(REQUEST),
     "do_handshake": lambda o: o.do_handshake(),
 }
-
-
-@pytest.fixture(params=VERSIONS)
-def version(request):
-    return request.param
 
 
 @pytest.fixture
@@ -200,7 +194,7 @@ def test_a_caller_that_swallows_the_error_and_drops_tls_sends_nothing(wrong_serv
 
 @pytest.mark.parametrize("greeting", [b"220 this is not TLS\r\n", b""], ids=["no TLS", "silence"])
 def test_a_connect_whose_handshake_fails_leaves_no_plain_socket_behind(greeting):
-    """`SSLSocket.connect` drops TLS when its handshake fails; a caller that goes on is in the clear.
+    """`SSLSocket.connect` drops TLS when its handshake fails; who goes on would be in the clear.
 
     The control is the unguarded context, with which the request does arrive.
     """

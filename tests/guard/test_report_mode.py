@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from scene import (
     HOST,
-    VERSIONS,
     connect,
     exchange,
     issuing,
@@ -25,11 +24,6 @@ from keypin import PinMismatch, Pinner, PinSet, Reason, Rule
 from keypin.lab import Server
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
-
-
-@pytest.fixture(params=VERSIONS)
-def version(request):
-    return request.param
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 from scene import (
     HOST,
     REQUEST,
-    VERSIONS,
     authority,
     connect,
     exchange,
@@ -24,11 +23,6 @@ from scene import (
 
 from keypin import PinMismatch, Pinner, PinSet, Reason, UnverifiedConnection, _guard
 from keypin.lab import Authority, RenegotiatingServer, Server
-
-
-@pytest.fixture(params=VERSIONS)
-def version(request):
-    return request.param
 
 
 def session_of(context, server, **more):
@@ -164,7 +158,7 @@ def test_a_session_does_not_outlive_the_certificate_that_began_it(version, monke
 
 
 def test_the_memory_for_sessions_is_bounded_and_forgetting_means_refusing(version, monkeypatch):
-    monkeypatch.setattr(_guard, "REMEMBERED_SESSIONS", 2)
+    monkeypatch.setattr(_guard, "REMEMBERED", 2)
     a, b, c = (issuing().issue(HOST) for _ in range(3))
     context = trusting(pinner_for(issuing()))
     with Server(a, tls=[version]) as server:

@@ -108,8 +108,9 @@ class PinnedClient:
                 " importlib.resources.files(PACKAGE) / FOLDER"
             )
         pins = pins_from_files(self._certificates, names)
-        self._pinner.replace(PinSet.for_every_host(pins, match="leaf"))
-        self._pinned = True
+        pin_set = PinSet.for_every_host(pins, match="leaf")
+        self._pinned = True  # first, so that no plain request slips out in between
+        self._pinner.replace(pin_set)
 
     def _admit(self, request: httpx2.Request) -> None:
         """Let a request leave, or raise; asked for every hop of a redirect."""
