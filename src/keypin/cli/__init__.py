@@ -1,8 +1,11 @@
 """The command line: look at certificates, fetch and convert them, make pinned requests.
 
     app            the commands put together, and their errors
-    show, fetch, convert, get
+    demo, show, fetch, convert, get
                    one module for each command
+    findings       what show found, as text and JSON
+    listing        a certificate as lines of text
+    connections    why a connection failed, as an error with an exit code
     options        the options that several commands have
     targets        CERT|HOST[:PORT]: which of the two, and its parts
     exit_codes     ExitCode, and CommandError, which ends a command with one
