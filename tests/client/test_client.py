@@ -128,16 +128,10 @@ def test_a_client_whose_only_pin_call_failed_sends_nothing(make, right):
     assert right.connections == []
 
 
-def test_its_context_refuses_every_host_until_it_is_pinned(make, right):
-    """Also for whoever takes the context out of it."""
-    import socket
-
-    client = make(right)
-    context = client._options["verify"]
-    with socket.create_connection(right.address) as tcp, pytest.raises(PinMismatch):
-        context.wrap_socket(tcp, server_hostname=HOST)
-    right.settle()
-    assert right.application_bytes == 0
+def test_until_it_is_pinned_its_pins_refuse_every_host(make, right):
+    """Also for whoever gets hold of its pinner."""
+    pins = make(right).pinner.pins
+    assert not pins.check(HOST, pinned().chain).accepted
 
 
 def test_without_require_pin_it_speaks_ordinary_verified_tls_until_pinned(make, wrong, version):

@@ -126,10 +126,14 @@ class Stage:
             Server(credential, tls=[self.tls.value], client_ca=client_ca)
         )
 
-    def new_client(self, **options: Path) -> Client:
+    def new_client(self, client_certificate: Path | None = None) -> Client:
         """A client that trusts the authority."""
         return Client(
-            self.server.url_for(HOST), self.folder, self.cafile, trust_env=False, **options
+            self.server.url_for(HOST),
+            self.folder,
+            self.cafile,
+            client_certificate=client_certificate,
+            trust_env=False,
         )
 
     def ordinary_context(self) -> ssl.SSLContext:

@@ -18,14 +18,11 @@ __all__ = ["AsyncClient"]
 class AsyncClient(PinnedClient):
     __doc__ = PinnedClient.__doc__
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        """See the class."""
-        super().__init__(*arguments, **options)
-
+    def _open(self, options: dict[str, Any]) -> None:
         async def admit(request: httpx2.Request) -> None:
             self._admit(request)
 
-        self._http = httpx2.AsyncClient(**self._options, event_hooks={"request": [admit]})
+        self._http = httpx2.AsyncClient(**options, event_hooks={"request": [admit]})
 
     async def pin_trusted_certificate_public_key(self, names: str | Iterable[str]) -> None:
         """As `Client.pin_trusted_certificate_public_key`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -44,7 +45,7 @@ OPTIONS = frozenset(
 )
 
 
-class PinnedClient:
+class PinnedClient(ABC):
     """An HTTP client (httpx2) that is pinned by one method.
 
     Args:
@@ -93,7 +94,11 @@ class PinnedClient:
             context.load_cert_chain(*client_certificate)
         elif client_certificate is not None:
             context.load_cert_chain(client_certificate)
-        self._options = {"base_url": base_url, "verify": context, **options}
+        self._open({"base_url": base_url, "verify": context, **options})
+
+    @abstractmethod
+    def _open(self, options: dict[str, Any]) -> None:
+        """Make the httpx2 client, with `_admit` as its hook on every request."""
 
     @property
     def pinner(self) -> Pinner:

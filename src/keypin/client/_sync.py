@@ -18,10 +18,8 @@ __all__ = ["Client"]
 class Client(PinnedClient):
     __doc__ = PinnedClient.__doc__
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        """See the class."""
-        super().__init__(*arguments, **options)
-        self._http = httpx2.Client(**self._options, event_hooks={"request": [self._admit]})
+    def _open(self, options: dict[str, Any]) -> None:
+        self._http = httpx2.Client(**options, event_hooks={"request": [self._admit]})
 
     def pin_trusted_certificate_public_key(self, names: str | Iterable[str]) -> None:
         """From now on, talk only to a server whose certificate holds one of these public keys.
