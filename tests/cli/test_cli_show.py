@@ -262,13 +262,13 @@ def _subject(case: str) -> str:
 @pytest.fixture
 def forgetful_openssl(monkeypatch):
     """OpenSSL 1.1.1 forgets what was sent on a connection that failed."""
-    remembered = inspection._chain
+    remembered = inspection.sent_chain
 
-    def forgetful(connection: ssl.SSLSocket, which: Any) -> tuple[bytes, ...]:
+    def forgetful(connection: Any) -> tuple[bytes, ...]:
         failed = connection.context.verify_mode != ssl.CERT_NONE
-        return () if failed else remembered(connection, which)
+        return () if failed else remembered(connection)
 
-    monkeypatch.setattr(inspection, "_chain", forgetful)
+    monkeypatch.setattr(inspection, "sent_chain", forgetful)
 
 
 @pytest.mark.usefixtures("forgetful_openssl")
