@@ -14,7 +14,7 @@ from scene import HOST, NO_LINGERING, Scene, Version, connect, scene
 __all__ = ["run"]
 
 TARGET = "at most 1.01"
-ROUNDS, QUICK_ROUNDS = 150, 2
+ROUNDS, QUICK_ROUNDS = 120, 2
 BATCH = 10
 UNPINNED, AGAIN = "unpinned", "unpinned, again"
 

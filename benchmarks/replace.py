@@ -24,13 +24,13 @@ OTHER_FILES = 100
 def run(quick: bool) -> Iterator[Result]:
     count = QUICK_CONNECTIONS if quick else CONNECTIONS
     allow_open_files(count + OTHER_FILES)
-    what = f"replace() with {count:,} open connections"
+    what = f"replace(), {count:,} open connections"
     with scene() as there:
         spent = approving(there, count, QUICK_ROUNDS if quick else ROUNDS)
-        yield Result(f"{what}, which satisfy the new pins", spent, unit="ms")
+        yield Result(f"{what} satisfy the new pins", spent, unit="ms")
         yield Result("the same, for each of them", [one / count for one in spent], unit="us")
         spent = refusing(there, count, QUICK_REFUSING_ROUNDS if quick else REFUSING_ROUNDS)
-        yield Result(f"{what}, which do not", spent, unit="ms")
+        yield Result(f"{what} do not", spent, unit="ms")
         yield Result("the same, for each of them", [one / count for one in spent], unit="us")
 
 

@@ -4,6 +4,7 @@ import copy
 import pickle
 import ssl
 import urllib.error
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,7 @@ def suppressed(error: BaseException) -> BaseException:
     return outer
 
 
-def in_attribute(error: BaseException) -> BaseException:
+def in_attribute(error: object) -> BaseException:
     outer = RuntimeError("outer")
     outer.original = error  # type: ignore[attr-defined]
     return outer
@@ -205,6 +206,8 @@ WRAPPERS: dict[str, Callable[[Any], BaseException]] = {
     "a suppressed context": suppressed,
     "an argument": lambda error: RuntimeError("outer", 5, error),
     "an attribute": in_attribute,
+    "a list in an argument": lambda error: RuntimeError("outer", [ValueError(), error]),
+    "a tuple in an attribute": lambda error: in_attribute((ValueError(), error)),
     "urllib": urllib.error.URLError,
     "urllib3": lambda error: urllib3.exceptions.MaxRetryError(POOL, "/", error),
     "urllib3's own error": urllib3.exceptions.SSLError,
@@ -214,6 +217,10 @@ WRAPPERS: dict[str, Callable[[Any], BaseException]] = {
     "aiohttp": lambda error: ClientConnectorCertificateError(KEY, error),
     "httpx2": lambda error: caused_by(httpx2.ConnectError("outer"), error),
     "a group": lambda error: ExceptionGroup("several", [ValueError(), error]),
+    "a group of another sequence": lambda error: ExceptionGroup(
+        "several",
+        deque([ValueError(), error]),  # type: ignore[arg-type]
+    ),
     "a group in a group": lambda error: ExceptionGroup(
         "outer", [OSError(), ExceptionGroup("inner", [KeyError(), error])]
     ),

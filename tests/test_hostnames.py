@@ -87,6 +87,14 @@ def test_a_rule_for_a_name_that_python_reads_otherwise_is_an_error(
     assert normalise_pattern(stars + normalise(spelling)) == stars + normalise(spelling)
 
 
+def test_a_rule_for_a_name_that_python_cannot_read_is_allowed() -> None:
+    """IDNA 2003 has other rules for text from right to left; `ssl` reaches no other host by it."""
+    hebrew = "\u05d01.example"
+    with pytest.raises(UnicodeError):
+        hebrew.encode("idna")
+    assert normalise_pattern(f"*.{hebrew}") == "*.xn--1-zhc.example"
+
+
 def test_an_ipv4_address_inside_ipv6_has_one_spelling() -> None:
     """It is the IPv6 address to TLS, and stays one."""
     assert normalise("::ffff:1.2.3.4") == normalise("[0:0:0:0:0:FFFF:0102:0304]")

@@ -1,7 +1,6 @@
 """The decision: which rule is for a host, and what it says of a verified chain."""
 
 import copy
-import dataclasses
 import pickle
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -642,10 +641,10 @@ def test_a_pin_set_is_immutable(name: str) -> None:
     assert pins == PinSet({HOST: [OTHER]})
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Rule)])
+@pytest.mark.parametrize("field", Rule.__slots__)
 def test_a_rule_is_immutable(field: str) -> None:
     rule = Rule(HOST, [OTHER])
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         setattr(rule, field, ())
     assert rule == Rule(HOST, [OTHER])
 
@@ -691,16 +690,9 @@ def test_a_verdict_survives_pickling() -> None:
 
 def test_a_verdict_is_immutable() -> None:
     decided = verdict(Rule(HOST, [OTHER]), CHAIN)
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         decided.reason = Reason.MATCHED  # type: ignore[misc]
     assert not decided.accepted
-
-
-def test_a_rule_changed_with_replace_is_checked_again() -> None:
-    rule = dataclasses.replace(Rule(HOST, [OTHER]), mode="report")
-    assert rule == Rule(HOST, [OTHER], mode="report")
-    with pytest.raises(PinSetError):
-        dataclasses.replace(rule, pins=())
 
 
 def test_the_representation_names_the_hosts() -> None:
@@ -754,7 +746,7 @@ def test_the_report_of_an_excluded_host_names_no_pins() -> None:
 
 
 def test_the_report_says_which_port() -> None:
-    decided = dataclasses.replace(verdict(Rule(HOST, [OTHER]), CHAIN), port=8443)
+    decided = verdict(Rule(HOST, [OTHER]), CHAIN)._replace(port=8443)
     assert decided.report().startswith("keypin refused www.example.com:8443: ")
 
 

@@ -20,9 +20,8 @@ import threading
 import time
 import weakref
 from contextlib import suppress
-from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from . import _private_ssl
 from .errors import (
@@ -51,6 +50,7 @@ HANDSHAKE = 22  # TLS ContentType, RFC 8446, appendix B.3
 # first is made good at the second.
 AFTER_CERTIFICATE = frozenset({15, 20, 12, 14})
 TLS_1_2 = 0x0303
+MODERN = frozenset({"TLSv1.2", "TLSv1.3"})
 
 REMEMBERED = 1024  # verified chains, per context
 HOSTNAME_MISMATCH, CERTIFICATE_EXPIRED = 62, 10  # X509_V_ERR_*
@@ -104,6 +104,21 @@ def _try_out(context: ssl.SSLContext, plain: type) -> None:
         )
 
 
+class Approval(NamedTuple):
+    """A decision that holds as long as nothing that it was made on changes."""
+
+    pins: PinSet
+    chain: tuple[bytes, ...]
+    """() if the host may be talked to whatever it serves"""
+    verdict: Verdict
+
+    @property
+    def leaf_decides(self) -> bool:
+        """Whether the rest of the chain has no part in it."""
+        rule = self.verdict.rule
+        return rule is not None and rule.match == "leaf" and not rule.deny
+
+
 class ContextSettings:
     """What a guarded context knows beside its pinner."""
 
@@ -116,6 +131,25 @@ class ContextSettings:
         self.their_callback: Any = None
         self._chains: dict[bytes, tuple[bytes, ...]] = {}
         self._named: dict[tuple[str, bytes], None] = {}
+        self._approvals: dict[str, Approval] = {}
+
+    def require_name(self, server_hostname: str | None) -> None:
+        """Refuse a connection for which no rule can be looked up, before it is made."""
+        if server_hostname is None:
+            verdict = Verdict(None, Reason.NO_SERVER_NAME)
+            self.pinner._tell(verdict)
+            raise error_for(verdict)
+
+    def approval(self, host: str, pins: PinSet) -> Approval | None:
+        """The last approval of a host under these pins."""
+        found = self._approvals.get(host)
+        return found if found is not None and found.pins is pins else None
+
+    def approve(self, host: str, pins: PinSet, chain: tuple[bytes, ...], verdict: Verdict) -> None:
+        """Keep an approval, if it does not depend on the time."""
+        rule = verdict.rule
+        if rule is None or rule.expires is None:
+            _keep(self._approvals, host, Approval(pins, chain, verdict))
 
     def remember(self, chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """Keep a verified chain for the sessions that begin with it.
@@ -190,14 +224,23 @@ class GuardedContext(ssl.SSLContext):
     _keypin: ContextSettings
 
     def _wrap_socket(
-        self, sock: Any, server_side: bool, server_hostname: str | None = None, **more: Any
+        self,
+        sock: Any,
+        server_side: bool,
+        server_hostname: str | None = None,
+        *,
+        owner: Any = None,
+        **more: Any,
     ) -> Any:
         make: Any = super()._wrap_socket  # type: ignore[misc]
         if server_side:
-            return make(sock, server_side, server_hostname, **more)
-        return self._guard(
-            lambda: make(sock, server_side, server_hostname, **more), server_hostname, **more
-        )
+            return make(sock, server_side, server_hostname, owner=owner, **more)
+        settings = self._keypin
+        settings.require_name(server_hostname)
+        with settings.lock:
+            connection = make(sock, server_side, server_hostname, owner=owner, **more)
+            verifies = _private_ssl.verifies(self)
+        return Guard(connection, owner, None, settings, str(server_hostname), verifies)
 
     def _wrap_bio(
         self,
@@ -205,35 +248,19 @@ class GuardedContext(ssl.SSLContext):
         outgoing: ssl.MemoryBIO,
         server_side: bool,
         server_hostname: str | None = None,
+        *,
+        owner: Any = None,
         **more: Any,
     ) -> Any:
         make: Any = super()._wrap_bio  # type: ignore[misc]
         if server_side:
-            return make(incoming, outgoing, server_side, server_hostname, **more)
-        return self._guard(
-            lambda: make(incoming, outgoing, server_side, server_hostname, **more),
-            server_hostname,
-            outgoing=outgoing,
-            **more,
-        )
-
-    def _guard(
-        self,
-        make: Callable[[], Any],
-        server_hostname: str | None,
-        *,
-        owner: Any,
-        outgoing: ssl.MemoryBIO | None = None,
-        session: object = None,
-    ) -> Guard:
-        if server_hostname is None:
-            self._keypin.pinner._refused(Verdict(None, Reason.NO_SERVER_NAME))
-        with self._keypin.lock:
-            connection = make()
-            verifies = self.verify_mode != ssl.CERT_NONE
-        guard = Guard(connection, owner, outgoing, self._keypin, str(server_hostname), verifies)
-        self._keypin.pinner._register(owner, guard)
-        return guard
+            return make(incoming, outgoing, server_side, server_hostname, owner=owner, **more)
+        settings = self._keypin
+        settings.require_name(server_hostname)
+        with settings.lock:
+            connection = make(incoming, outgoing, server_side, server_hostname, owner=owner, **more)
+            verifies = _private_ssl.verifies(self)
+        return Guard(connection, owner, outgoing, settings, str(server_hostname), verifies)
 
     @property  # type: ignore[override]
     def verify_mode(self) -> ssl.VerifyMode:
@@ -358,8 +385,9 @@ class Guard:
         host: str,
         verifies: bool,
     ) -> None:
+        guards, key = settings.pinner._guards, id(owner)
         self._connection = connection
-        self._owner = weakref.ref(owner)
+        self._owner = weakref.ref(owner, lambda _: guards.pop(key, None))
         self._outgoing = outgoing
         self._settings = settings
         self._chain: tuple[bytes, ...] | None = None
@@ -369,6 +397,7 @@ class Guard:
         self.host = host
         self.verifies = verifies
         _let_wait(owner)
+        guards[key] = self
 
     # What SSLSocket and SSLObject call
 
@@ -458,10 +487,6 @@ class Guard:
         _shut_down(self._owner())
         self._discard_refused_output()
 
-    def on_forgotten(self, forget: Callable[[object], object]) -> None:
-        """Call `forget` when the owner is gone."""
-        self._owner = weakref.ref(self._owner(), forget)
-
     def refuse_undecided(self) -> None:
         """Refuse, because a decision was interrupted."""
         self._refuse(UNDECIDED)
@@ -480,7 +505,9 @@ class Guard:
             if self.refusal is None:
                 accepted = self._settle()
         if accepted is not None:
-            self._settings.pinner._tell(self._with_port(accepted))
+            if not accepted.matched or self._settings.pinner._on_verdict is not None:
+                accepted = self._with_port(accepted)
+            self._settings.pinner._tell(accepted)
         elif isinstance(self.refusal, PinMismatch):
             self._settings.pinner._tell(self.refusal.verdict)
 
@@ -516,33 +543,55 @@ class Guard:
         return None
 
     def _verdict(self, pins: PinSet, version: int | None = None) -> Verdict:
+        known = self._settings.approval(self.host, pins)
+        if known is not None and version is None and self._is_as_in(known):
+            return known.verdict
         try:
             host = normalise(self.host)
         except HostnameError:
             return Verdict(self.host, Reason.BAD_HOST)
         rule = pins.rule_for(host)
         if rule is None:
-            return pins.unlisted_verdict(host)
-        if rule.exclude:
-            return rule.check(host, ())
-        if not self.verifies:
+            verdict = pins.unlisted_verdict(host)
+        elif rule.exclude:
+            verdict = rule.check(host, ())
+        elif not self.verifies:
             return rule.refusal(host, Reason.NOT_VERIFIED)
-        if self._chain is None:
-            refusal = self._gather(host, rule, version)
-            if refusal is not None:
-                return refusal
-        return rule.check(host, self._chain or ())
+        else:
+            if self._chain is None:
+                refusal = self._gather(host, rule, version)
+                if refusal is not None:
+                    return refusal
+            verdict = rule.check(host, self._chain or ())
+        if verdict.matched:
+            self._settings.approve(self.host, pins, self._chain or (), verdict)
+        return verdict
+
+    def _is_as_in(self, known: Approval) -> bool:
+        """Whether this connection has all that an approval was given for."""
+        if not known.chain:
+            return True
+        connection = self._real()
+        if (
+            not self.verifies
+            or connection is None
+            or connection.session_reused
+            or connection.version() not in MODERN
+        ):
+            return False
+        if known.leaf_decides:
+            return bool(connection.getpeercert(True) == known.chain[0])
+        if _private_ssl.verified_chain(connection) != known.chain:
+            return False
+        self._chain = known.chain
+        return True
 
     def _gather(self, host: str, rule: Rule, version: int | None) -> Verdict | None:
         """Get the verified chain, or the reason why there is none to be had."""
         connection = self._real()
         if connection is None:
             return rule.refusal(host, Reason.NO_CERTIFICATE)
-        if version is None:
-            modern = connection.version() in {"TLSv1.2", "TLSv1.3"}
-        else:
-            modern = version >= TLS_1_2
-        if not modern:
+        if not (connection.version() in MODERN if version is None else version >= TLS_1_2):
             return rule.refusal(host, Reason.OLD_PROTOCOL)
         if connection.session_reused:
             leaf = connection.getpeercert(True)
@@ -626,7 +675,7 @@ class Guard:
             peer = owner.getpeername()
         except (AttributeError, OSError):
             return verdict
-        return replace(verdict, port=peer[1]) if isinstance(peer, tuple) else verdict
+        return verdict._replace(port=peer[1]) if isinstance(peer, tuple) else verdict
 
 
 def _need_stack(frames: int = 64) -> None:

@@ -8,14 +8,20 @@ from __future__ import annotations
 import ssl
 from typing import Any, Final
 
-__all__ = ["MESSAGE_CALLBACK", "connection_of", "sent_chain", "verified_chain"]
+__all__ = ["MESSAGE_CALLBACK", "connection_of", "sent_chain", "verified_chain", "verifies"]
 
 _ssl: Any = ssl._ssl  # type: ignore[attr-defined]
 DER: Final = _ssl.ENCODING_DER
+VERIFY_MODE: Any = _ssl._SSLContext.verify_mode
 
 MESSAGE_CALLBACK: Any = getattr(_ssl._SSLContext, "_msg_callback", None)
 """the descriptor of `SSLContext._msg_callback`, below the enumerations that `ssl` wraps it in and
 that cost more than the message; None where Python cannot look into a handshake"""
+
+
+def verifies(context: ssl.SSLContext) -> bool:
+    """Whether `context.verify_mode` is another than CERT_NONE; without the enumeration."""
+    return bool(VERIFY_MODE.__get__(context))
 
 
 def connection_of(owner: Any) -> Any:

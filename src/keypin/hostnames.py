@@ -6,7 +6,6 @@ check RFC 9525 (the subject's common name is never looked at).
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -38,9 +37,9 @@ def normalise(host: str) -> str:
     """
     if not isinstance(host, str):
         raise HostnameError(f"a host is a str, not {host!r}")
-    unbracketed = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if _is_ip_address(unbracketed):
-        return str(ipaddress.ip_address(unbracketed))
+    address = _ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+    if address is not None:
+        return address
     name = _a_labels(host).removesuffix(".")
     if len(name) > LONGEST_NAME or not all(map(LABEL.fullmatch, name.split("."))):
         raise HostnameError(f"not a host name: {host!r}; give it without scheme, port and path")
@@ -83,7 +82,7 @@ def normalise_pattern(pattern: str) -> str:
             )
         return _unambiguous(pattern)
     domain = _unambiguous(base)
-    if "." not in domain or _is_ip_address(domain):
+    if "." not in domain or _ip_address(domain) is not None:
         raise HostnameError(f"a wildcard needs a domain of two labels or more below: {pattern!r}")
     return f"{stars}.{domain}"
 
@@ -115,8 +114,10 @@ def certificate_names(host: str, certificate: Mapping[str, Any]) -> bool:
         certificate: its fields as `ssl.SSLSocket.getpeercert()` gives them.
     """
     names = certificate.get("subjectAltName", ())
-    if _is_ip_address(host):
-        return any(kind == "IP Address" and _same_address(name, host) for kind, name in names)
+    if _ip_address(host) is not None:
+        return any(
+            kind == "IP Address" and _ip_address(name.strip()) == host for kind, name in names
+        )
     return any(kind == "DNS" and _name_covers(name, host) for kind, name in names)
 
 
@@ -130,16 +131,13 @@ def _name_covers(name: str, host: str) -> bool:
     return "." in parent and host.partition(".")[2] == parent
 
 
-def _same_address(name: str, host: str) -> bool:
-    try:
-        return str(ipaddress.ip_address(name.strip())) == host
-    except ValueError:
-        return False
+def _ip_address(text: str) -> str | None:
+    """The canonical form of an IP address, or None for anything else."""
+    if (":" not in text and not text[-1:].isdigit()) or "%" in text:
+        return None  # a zone (RFC 4007) is this machine's, no part of the server's name
+    import ipaddress  # only here: most hosts are names, and its import is not cheap
 
-
-def _is_ip_address(host: str) -> bool:
     try:
-        ipaddress.ip_address(host)
+        return str(ipaddress.ip_address(text))
     except ValueError:
-        return False
-    return "%" not in host  # a zone (RFC 4007) is this machine's, no part of the server's name
+        return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 from functools import lru_cache, total_ordering
 from typing import TYPE_CHECKING
 
 from ._der import DerError, read_certificate, read_public_key
+from ._immutable import Immutable
 from .errors import CertificateFormatError, PinFormatError
 
 if TYPE_CHECKING:
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Pin"]
 
-DIGEST_SIZE = hashlib.sha256().digest_size
+DIGEST_SIZE = 32
 TEXT_FORMS = 'sha256/BASE64, sha256//BASE64 (curl) or pin-sha256="BASE64" (RFC 7469)'
 
 
 @total_ordering
-class Pin:
+class Pin(Immutable):
     """SHA-256 of a certificate's SubjectPublicKeyInfo (RFC 7469, section 2.4).
 
     Immutable, hashable, ordered and equal by digest.
@@ -43,7 +43,7 @@ class Pin:
     """the 32 bytes"""
 
     def __init__(self, text: str) -> None:
-        object.__setattr__(self, "digest", _digest(text))
+        self._set(digest=_digest(text))
 
     @classmethod
     def from_digest(cls, digest: bytes) -> Self:
@@ -86,12 +86,6 @@ class Pin:
             raise PinFormatError(f"not a SubjectPublicKeyInfo in DER: {error}") from None
         return cls.from_digest(hashlib.sha256(public_key).digest())
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("a Pin is immutable")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError("a Pin is immutable")
-
     def __eq__(self, other: object) -> bool:
         return self.digest == other.digest if isinstance(other, Pin) else NotImplemented
 
@@ -102,28 +96,29 @@ class Pin:
         return hash(self.digest)
 
     def __str__(self) -> str:
-        return "sha256/" + base64.b64encode(self.digest).decode("ascii")
+        return "sha256/" + _base64(self.digest)
 
     def __repr__(self) -> str:
         return f"Pin({str(self)!r})"
-
-    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
-        return type(self), (str(self),)
 
 
 def _digest(text: str) -> bytes:
     encoded = _base64_part(text)
     try:
-        digest = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
+        digest = binascii.a2b_base64(encoded, strict_mode=True)
+    except ValueError:
         raise PinFormatError(f"not base64: {text!r}") from None
     if len(digest) != DIGEST_SIZE:
         raise PinFormatError(
             f"a SHA-256 pin has {DIGEST_SIZE} bytes, this one {len(digest)}: {text!r}"
         )
-    if base64.b64encode(digest).decode("ascii") != encoded:
+    if _base64(digest) != encoded:
         raise PinFormatError(f"stray bits at the end of the base64: {text!r}")
     return digest
+
+
+def _base64(digest: bytes) -> str:
+    return binascii.b2a_base64(digest, newline=False).decode("ascii")
 
 
 def _base64_part(text: str) -> str:

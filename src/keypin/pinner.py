@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
 import threading
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from ._guard import Guard, error_for, guard_context
+from ._guard import Guard, guard_context
 from ._hangup import hang_up
 from .errors import PinMismatch, PinSetError, ProtectionError
 from .pinset import PinSet, Rule, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from logging import Logger
     from os import PathLike
 
 __all__ = ["Pinner"]
-
-logger = logging.getLogger("keypin")
 
 
 class Pinner:
@@ -113,41 +112,40 @@ class Pinner:
 
     # For the guards
 
-    def _register(self, owner: Any, guard: Guard) -> None:
-        key, guards = id(owner), self._guards
-        guard.on_forgotten(lambda _: guards.pop(key, None))
-        with self._lock:
-            guards[key] = guard
-
     def _guard_of(self, owner: Any) -> Guard | None:
         return self._guards.get(id(owner))
 
-    def _refused(self, verdict: Verdict) -> NoReturn:
-        self._tell(verdict)
-        raise error_for(verdict)
-
     def _tell(self, verdict: Verdict) -> None:
-        if not verdict.matched:
-            logger.log(
-                logging.WARNING if verdict.accepted else logging.INFO,  # the error tells the rest
-                "%s",
-                verdict.report(),
-                extra=_fields(verdict),
-            )
-        if verdict.expired and verdict.rule is not None and verdict.rule not in self._expiry_told:
-            self._expiry_told.add(verdict.rule)
-            logger.error(
-                "the pins for %s expired on %s; they are still %s",
-                verdict.rule.host or "every host",
-                verdict.rule.expires,
-                "enforced" if verdict.rule.on_expiry == "enforce" else "known, but not enforced",
-                extra=_fields(verdict),
-            )
+        if not verdict.matched or verdict.expired:
+            self._log(verdict)
         if self._on_verdict is not None:
             try:
                 self._on_verdict(verdict)
-            except Exception:
-                logger.exception("on_verdict raised; the connection is not affected")
+            except Exception:  # noqa: BLE001 - an observer must not break a connection
+                _logger().exception("on_verdict raised; the connection is not affected")
+
+    def _log(self, verdict: Verdict) -> None:
+        if not verdict.matched:
+            # the error tells the rest
+            log = _logger().warning if verdict.accepted else _logger().info
+            log("%s", verdict.report(), extra=_fields(verdict))
+        rule = verdict.rule
+        if verdict.expired and rule is not None and rule not in self._expiry_told:
+            self._expiry_told.add(rule)
+            _logger().error(
+                "the pins for %s expired on %s; they are still %s",
+                rule.host or "every host",
+                rule.expires,
+                "enforced" if rule.on_expiry == "enforce" else "known, but not enforced",
+                extra=_fields(verdict),
+            )
+
+
+@cache
+def _logger() -> Logger:
+    import logging  # only here: there is nothing to say in most programs
+
+    return logging.getLogger("keypin")
 
 
 def _pin_set(pins: PinSet) -> PinSet:

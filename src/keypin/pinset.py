@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ._der import DerError, name_text, read_certificate
+from ._immutable import Immutable
 from .errors import CertificateFormatError, HostnameError, PinSetError
 from .hostnames import normalise, normalise_pattern
 from .pin import Pin, pin_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import date, datetime
     from typing import Self
 
 __all__ = ["PinSet", "Reason", "Rule", "Verdict"]
@@ -61,8 +61,7 @@ DEFAULT_ADVICE = """If the key was changed on purpose, check it with the server'
   If not, somebody stands between this program and its server."""
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class Rule:
+class Rule(Immutable):
     """Which keys hold for which hosts.
 
     Args:
@@ -84,14 +83,16 @@ class Rule:
         PinSetError: no pins, contradictory fields, or an unknown word.
     """
 
+    __slots__ = ("deny", "exclude", "expires", "host", "match", "mode", "on_expiry", "pins")
+
     host: str | None
-    pins: tuple[Pin, ...] = ()
-    match: Match = "chain"
-    mode: Mode = "enforce"
-    expires: datetime | None = None
-    on_expiry: OnExpiry = "enforce"
-    deny: tuple[Pin, ...] = ()
-    exclude: bool = False
+    pins: tuple[Pin, ...]
+    match: Match
+    mode: Mode
+    expires: datetime | None
+    on_expiry: OnExpiry
+    deny: tuple[Pin, ...]
+    exclude: bool
 
     def __init__(
         self,
@@ -111,18 +112,16 @@ class Rule:
         _one_of("on_expiry", on_expiry, ("enforce", "allow"))
         if not isinstance(exclude, bool):
             raise PinSetError(f"exclude is True or False, not {exclude!r}")
-        fields = {
-            "host": None if host is None else normalise_pattern(host),
-            "pins": _pins(pins, f"pins of {where}"),
-            "match": match,
-            "mode": mode,
-            "expires": _moment(expires),
-            "on_expiry": on_expiry,
-            "deny": _pins(deny, f"deny of {where}"),
-            "exclude": exclude,
-        }
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)
+        self._set(
+            host=None if host is None else normalise_pattern(host),
+            pins=_pins(pins, f"pins of {where}"),
+            match=match,
+            mode=mode,
+            expires=_moment(expires),
+            on_expiry=on_expiry,
+            deny=_pins(deny, f"deny of {where}"),
+            exclude=exclude,
+        )
         if self.exclude and (self.pins or self.deny):
             raise PinSetError(f"the rule for {where} excludes it and pins it: which?")
         if not self.exclude and not self.pins:
@@ -142,7 +141,7 @@ class Rule:
             served = [pin_of(certificate) for certificate in chain]
         except CertificateFormatError:
             return self.refusal(host, Reason.UNREADABLE_CERTIFICATE)
-        expired = self.expires is not None and (now or datetime.now(UTC)) >= self.expires
+        expired = self.expires is not None and (now or _now()) >= self.expires
         for pin in self.deny:
             if pin in served:
                 return self.refusal(host, Reason.DENIED, chain, expired=expired)
@@ -166,8 +165,7 @@ class Rule:
         return Verdict(host, reason, self, served=_subjects(chain), expired=expired)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the pins in force say of one connection.
 
     Attributes:
@@ -241,7 +239,7 @@ class Verdict:
         return ""
 
 
-class PinSet:
+class PinSet(Immutable):
     """Rules for hosts; immutable, and replaced by another only as a whole.
 
     When several rules match a host, the most specific one decides: the exact name, then the
@@ -282,9 +280,7 @@ class PinSet:
             if rule.host in by_pattern:
                 raise PinSetError(f"two rules for {rule.host or 'every host'}")
             by_pattern[rule.host] = rule
-        object.__setattr__(self, "rules", rules)
-        object.__setattr__(self, "unlisted", unlisted)
-        object.__setattr__(self, "_by_pattern", by_pattern)
+        self._set(rules=rules, unlisted=unlisted, _by_pattern=by_pattern)
 
     @classmethod
     def for_every_host(cls, pins: Iterable[Pin | str], *, match: Match = "leaf") -> Self:
@@ -337,12 +333,6 @@ class PinSet:
         allowed = self.unlisted == "allow"
         return Verdict(host, Reason.UNLISTED if allowed else Reason.UNLISTED_REFUSED)
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("a PinSet is immutable: make another and replace the whole")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError("a PinSet is immutable: make another and replace the whole")
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PinSet):
             return NotImplemented
@@ -358,13 +348,6 @@ class PinSet:
         hosts = [rule.host or "every host" for rule in self.rules[:3]]
         more = f" and {len(self) - 3} more" if len(self) > 3 else ""
         return f"<PinSet {', '.join(hosts) or 'empty'}{more}, unlisted={self.unlisted!r}>"
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _restore, (type(self), self.rules, self.unlisted)
-
-
-def _restore(kind: type[PinSet], rules: tuple[Rule, ...], unlisted: Unlisted) -> PinSet:
-    return kind(rules, unlisted=unlisted)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -391,16 +374,27 @@ def _pins(values: Iterable[Pin | str], where: str) -> tuple[Pin, ...]:
     return tuple(dict.fromkeys(pins))
 
 
+# `datetime` is imported where a rule expires: most have no date, and its import is not cheap.
+
+
+def _now() -> datetime:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
+
+
 def _moment(expires: date | datetime | None) -> datetime | None:
+    if expires is None:
+        return None
+    from datetime import UTC, date, datetime, time
+
     if isinstance(expires, datetime):
         if expires.tzinfo is None:
             raise PinSetError(f"expires needs a time zone: {expires!r}")
         return expires.astimezone(UTC)
     if isinstance(expires, date):
         return datetime.combine(expires, time.min, UTC)
-    if expires is not None:
-        raise PinSetError(f"expires is a date or a datetime with a time zone, not {expires!r}")
-    return None
+    raise PinSetError(f"expires is a date or a datetime with a time zone, not {expires!r}")
 
 
 def _subjects(chain: Sequence[bytes]) -> tuple[tuple[Pin, str], ...]:
