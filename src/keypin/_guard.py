@@ -55,6 +55,9 @@ MODERN = frozenset({"TLSv1.2", "TLSv1.3"})
 REMEMBERED = 1024  # verified chains, per context
 HOSTNAME_MISMATCH, CERTIFICATE_EXPIRED = 62, 10  # X509_V_ERR_*
 
+# Verdicts that only an observer wants to hear of
+QUIET = frozenset({Reason.MATCHED, Reason.UNLISTED, Reason.EXCLUDED})
+
 ERROR_CLASSES = {
     Reason.NO_SERVER_NAME: NoServerName,
     Reason.NOT_VERIFIED: UnverifiedConnection,
@@ -108,15 +111,11 @@ class Approval(NamedTuple):
     """A decision that holds as long as nothing that it was made on changes."""
 
     pins: PinSet
+    certificates: Any
+    """the verified chain as OpenSSL has it; None if the host may be talked to whatever it serves"""
     chain: tuple[bytes, ...]
-    """() if the host may be talked to whatever it serves"""
+    """the same in DER"""
     verdict: Verdict
-
-    @property
-    def leaf_decides(self) -> bool:
-        """Whether the rest of the chain has no part in it."""
-        rule = self.verdict.rule
-        return rule is not None and rule.match == "leaf" and not rule.deny
 
 
 class ContextSettings:
@@ -131,25 +130,19 @@ class ContextSettings:
         self.their_callback: Any = None
         self._chains: dict[bytes, tuple[bytes, ...]] = {}
         self._named: dict[tuple[str, bytes], None] = {}
-        self._approvals: dict[str, Approval] = {}
+        self.approvals: dict[str, Approval] = {}
 
-    def require_name(self, server_hostname: str | None) -> None:
+    def refuse_nameless(self) -> NoReturn:
         """Refuse a connection for which no rule can be looked up, before it is made."""
-        if server_hostname is None:
-            verdict = Verdict(None, Reason.NO_SERVER_NAME)
-            self.pinner._tell(verdict)
-            raise error_for(verdict)
+        verdict = Verdict(None, Reason.NO_SERVER_NAME)
+        self.pinner._tell(verdict)
+        raise error_for(verdict)
 
-    def approval(self, host: str, pins: PinSet) -> Approval | None:
-        """The last approval of a host under these pins."""
-        found = self._approvals.get(host)
-        return found if found is not None and found.pins is pins else None
-
-    def approve(self, host: str, pins: PinSet, chain: tuple[bytes, ...], verdict: Verdict) -> None:
+    def approve(self, host: str, approval: Approval) -> None:
         """Keep an approval, if it does not depend on the time."""
-        rule = verdict.rule
+        rule = approval.verdict.rule
         if rule is None or rule.expires is None:
-            _keep(self._approvals, host, Approval(pins, chain, verdict))
+            _keep(self.approvals, host, approval)
 
     def remember(self, chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """Keep a verified chain for the sessions that begin with it.
@@ -236,11 +229,12 @@ class GuardedContext(ssl.SSLContext):
         if server_side:
             return make(sock, server_side, server_hostname, owner=owner, **more)
         settings = self._keypin
-        settings.require_name(server_hostname)
+        if server_hostname is None:
+            settings.refuse_nameless()
         with settings.lock:
             connection = make(sock, server_side, server_hostname, owner=owner, **more)
-            verifies = _private_ssl.verifies(self)
-        return Guard(connection, owner, None, settings, str(server_hostname), verifies)
+            verifies = _private_ssl.VERIFY_MODE.__get__(self) != ssl.CERT_NONE
+        return Guard(connection, owner, None, settings, server_hostname, verifies)
 
     def _wrap_bio(
         self,
@@ -256,11 +250,12 @@ class GuardedContext(ssl.SSLContext):
         if server_side:
             return make(incoming, outgoing, server_side, server_hostname, owner=owner, **more)
         settings = self._keypin
-        settings.require_name(server_hostname)
+        if server_hostname is None:
+            settings.refuse_nameless()
         with settings.lock:
             connection = make(incoming, outgoing, server_side, server_hostname, owner=owner, **more)
-            verifies = _private_ssl.verifies(self)
-        return Guard(connection, owner, outgoing, settings, str(server_hostname), verifies)
+            verifies = _private_ssl.VERIFY_MODE.__get__(self) != ssl.CERT_NONE
+        return Guard(connection, owner, outgoing, settings, server_hostname, verifies)
 
     @property  # type: ignore[override]
     def verify_mode(self) -> ssl.VerifyMode:
@@ -396,7 +391,8 @@ class Guard:
         self.approved = False
         self.host = host
         self.verifies = verifies
-        _let_wait(owner)
+        if not isinstance(owner, ssl.SSLObject):
+            _let_wait(owner)
         guards[key] = self
 
     # What SSLSocket and SSLObject call
@@ -408,10 +404,12 @@ class Guard:
                 self._real().do_handshake()
             elif self.refusal is None:
                 self._shake_hands()
-            self._raise_refusal()
+            if self.refusal is not None:
+                self._raise_refusal()
         except BaseException:
-            # once more, for a signal handler that raised before or in the middle of the first time
-            self._discard_refused_output()
+            if self.refusal is not None:
+                # once more, for a signal handler that raised before the first time was over
+                self._discard_output()
             raise
 
     def read(self, *arguments: Any) -> Any:
@@ -424,7 +422,8 @@ class Guard:
 
     def shutdown(self) -> Any:
         """Close the TLS layer; on a refused connection there is none to close."""
-        self._raise_refusal()
+        if self.refusal is not None:
+            self._raise_refusal()
         return self._real().shutdown()
 
     @property
@@ -485,41 +484,43 @@ class Guard:
     def cut(self) -> None:
         """Let no byte through any more, whatever state this is in."""
         _shut_down(self._owner())
-        self._discard_refused_output()
+        self._discard_output()
 
     def refuse_undecided(self) -> None:
         """Refuse, because a decision was interrupted."""
         self._refuse(UNDECIDED)
 
+    # Every call of Python code costs a new connection dearly: it finds the processor's caches full
+    # of cryptography. So what every connection goes through, from here to `_step_aside`, is in few
+    # functions, and ends early where the same was approved before.
+
     def _shake_hands(self) -> None:
+        pinner, accepted = self._settings.pinner, None
         if self._settings.watching:
             _need_stack()
-        accepted = None
         try:
-            self._real().do_handshake()
+            self._connection.do_handshake()
         except Exception:
             # a refusal in the middle of the handshake breaks it: the refusal is what counts
             if self.refusal is None:
                 raise
         else:
             if self.refusal is None:
-                accepted = self._settle()
+                accepted = self._settle(pinner)
         if accepted is not None:
-            if not accepted.matched or self._settings.pinner._on_verdict is not None:
-                accepted = self._with_port(accepted)
-            self._settings.pinner._tell(accepted)
+            if accepted.reason not in QUIET or accepted.expired or pinner._on_verdict is not None:
+                pinner._tell(self._with_port(accepted))
         elif isinstance(self.refusal, PinMismatch):
-            self._settings.pinner._tell(self.refusal.verdict)
+            pinner._tell(self.refusal.verdict)
 
-    def _settle(self) -> Verdict | None:
+    def _settle(self, pinner: Pinner) -> Verdict | None:
         """Decide after the handshake, under the pins in force when it is over."""
-        pinner = self._settings.pinner
-        while (verdict := self._decide(pins := pinner.pins)) is not None:
+        while (verdict := self._decide(pins := pinner._pins)) is not None:
             with pinner._lock:
-                if pinner.pins is not pins:
+                if pinner._pins is not pins:
                     continue  # replaced by another thread meanwhile
                 self._step_aside()
-                if pinner.pins is pins:
+                if pinner._pins is pins:
                     return verdict
                 # replaced by a signal handler that ran here
                 self._step_in()
@@ -530,6 +531,10 @@ class Guard:
     def _decide(self, pins: PinSet, version: int | None = None) -> Verdict | None:
         """The verdict if it accepts; else the connection is refused, whatever went wrong."""
         try:
+            known = self._settings.approvals.get(self.host)
+            if known is not None and known.pins is pins and self._is_as_in(known, version):
+                self._chain = known.chain or None
+                return known.verdict
             verdict = self._verdict(pins, version)
             if verdict.accepted:
                 return verdict
@@ -542,10 +547,21 @@ class Guard:
             )
         return None
 
+    def _is_as_in(self, known: Approval, version: int | None) -> bool:
+        """Whether this connection has all that an approval was given for."""
+        if known.certificates is None:
+            return True
+        connection = self._connection
+        return (
+            self.verifies
+            and connection is not None
+            and not connection.session_reused
+            and (connection.version() in MODERN if version is None else version >= TLS_1_2)
+            # X509_cmp of each, which is cheaper than getting at their bytes
+            and connection.get_verified_chain() == known.certificates
+        )
+
     def _verdict(self, pins: PinSet, version: int | None = None) -> Verdict:
-        known = self._settings.approval(self.host, pins)
-        if known is not None and version is None and self._is_as_in(known):
-            return known.verdict
         try:
             host = normalise(self.host)
         except HostnameError:
@@ -563,28 +579,11 @@ class Guard:
                 if refusal is not None:
                     return refusal
             verdict = rule.check(host, self._chain or ())
-        if verdict.matched:
-            self._settings.approve(self.host, pins, self._chain or (), verdict)
+        if verdict.matched and not self._real().session_reused:
+            chain = self._chain or ()
+            certificates = self._real().get_verified_chain() if chain else None
+            self._settings.approve(self.host, Approval(pins, certificates, chain, verdict))
         return verdict
-
-    def _is_as_in(self, known: Approval) -> bool:
-        """Whether this connection has all that an approval was given for."""
-        if not known.chain:
-            return True
-        connection = self._real()
-        if (
-            not self.verifies
-            or connection is None
-            or connection.session_reused
-            or connection.version() not in MODERN
-        ):
-            return False
-        if known.leaf_decides:
-            return bool(connection.getpeercert(True) == known.chain[0])
-        if _private_ssl.verified_chain(connection) != known.chain:
-            return False
-        self._chain = known.chain
-        return True
 
     def _gather(self, host: str, rule: Rule, version: int | None) -> Verdict | None:
         """Get the verified chain, or the reason why there is none to be had."""
@@ -650,24 +649,24 @@ class Guard:
             isinstance(owner, _socket.socket) and owner.fileno() == -1 and self._real() is None
         )
 
-    def _discard_refused_output(self) -> None:
+    def _discard_output(self) -> None:
         """What OpenSSL has written for the caller to send must not be sent."""
-        if self.refusal is not None and self._outgoing is not None:
+        if self._outgoing is not None:
             self._outgoing.read()
 
-    def _raise_refusal(self) -> None:
-        """Raise the refusal, if there is one, or what interrupted it.
+    def _raise_refusal(self) -> NoReturn:
+        """Raise the refusal, or what interrupted it.
 
         It is made anew: an error raised twice would drag its first traceback along.
         """
-        self._discard_refused_output()
+        self._discard_output()
         if self._interruption is not None:
             interruption, self._interruption = self._interruption, None
             raise interruption
         if isinstance(self.refusal, PinMismatch):
             raise type(self.refusal)(self.refusal.verdict)
-        if self.refusal is not None:
-            raise _verification_error(self.refusal.verify_code, self.refusal.verify_message)
+        refusal: Any = self.refusal
+        raise _verification_error(refusal.verify_code, refusal.verify_message)
 
     def _with_port(self, verdict: Verdict) -> Verdict:
         owner: Any = self._owner()

@@ -8,20 +8,17 @@ from __future__ import annotations
 import ssl
 from typing import Any, Final
 
-__all__ = ["MESSAGE_CALLBACK", "connection_of", "sent_chain", "verified_chain", "verifies"]
+__all__ = ["MESSAGE_CALLBACK", "VERIFY_MODE", "connection_of", "sent_chain", "verified_chain"]
 
 _ssl: Any = ssl._ssl  # type: ignore[attr-defined]
 DER: Final = _ssl.ENCODING_DER
+
 VERIFY_MODE: Any = _ssl._SSLContext.verify_mode
+"""the descriptor of `SSLContext.verify_mode`, below its enumeration"""
 
 MESSAGE_CALLBACK: Any = getattr(_ssl._SSLContext, "_msg_callback", None)
 """the descriptor of `SSLContext._msg_callback`, below the enumerations that `ssl` wraps it in and
 that cost more than the message; None where Python cannot look into a handshake"""
-
-
-def verifies(context: ssl.SSLContext) -> bool:
-    """Whether `context.verify_mode` is another than CERT_NONE; without the enumeration."""
-    return bool(VERIFY_MODE.__get__(context))
 
 
 def connection_of(owner: Any) -> Any:
@@ -47,18 +44,13 @@ def _der(certificates: Any) -> tuple[bytes, ...]:
 
 
 def _check_interpreter() -> None:
-    connection = connection_of(
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
-            ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="keypin.invalid"
-        )
-    )
-    names = ("get_verified_chain", "get_unverified_chain", "session_reused", "getpeercert")
-    if not (
-        all(hasattr(connection, name) for name in names)
-        and hasattr(_ssl._SSLContext, "_wrap_bio")
-        and hasattr(_ssl._SSLContext, "_wrap_socket")
-    ):
-        raise ImportError("keypin needs the ssl module of CPython 3.11 or later")
+    needed = {
+        "_SSLSocket": ("get_verified_chain", "get_unverified_chain", "session_reused"),
+        "_SSLContext": ("_wrap_bio", "_wrap_socket"),
+    }
+    for kind, names in needed.items():
+        if not all(hasattr(getattr(_ssl, kind, None), name) for name in names):
+            raise ImportError("keypin needs the ssl module of CPython 3.11 or later")
 
 
 _check_interpreter()

@@ -133,7 +133,7 @@ def _base64_part(text: str) -> str:
     raise PinFormatError(f"not a pin: {text!r}; a pin is written {TEXT_FORMS}")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def pin_of(certificate: bytes) -> Pin:
     """`Pin.from_certificate`, remembered: the same few certificates come with every connection."""
     return Pin.from_certificate(certificate)
