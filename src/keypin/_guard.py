@@ -139,10 +139,10 @@ class ContextSettings:
         raise error_for(verdict)
 
     def approve(self, host: str, approval: Approval) -> None:
-        """Keep an approval, if it does not depend on the time."""
-        rule = approval.verdict.rule
-        if rule is None or rule.expires is None:
-            _keep(self.approvals, host, approval)
+        """Keep an approval, if it is one and does not depend on the time."""
+        verdict = approval.verdict
+        if verdict.matched and (verdict.rule is None or verdict.rule.expires is None):
+            self._keep(self.approvals, host, approval)
 
     def remember(self, chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """Keep a verified chain for the sessions that begin with it.
@@ -154,7 +154,7 @@ class ContextSettings:
         if known == chain:
             return known
         if chain:
-            _keep(self._chains, chain[0], chain)
+            self._keep(self._chains, chain[0], chain)
         return chain
 
     def recall(self, leaf: bytes) -> tuple[bytes, ...] | None:
@@ -173,7 +173,7 @@ class ContextSettings:
             raise _verification_error(
                 HOSTNAME_MISMATCH, f"Hostname mismatch, certificate is not valid for '{host}'."
             )
-        _keep(self._named, (host, leaf), None)
+        self._keep(self._named, (host, leaf), None)
 
     def watch_handshakes(self, context: ssl.SSLContext) -> None:
         """Look at the server's chain before the client's certificate is written.
@@ -204,11 +204,11 @@ class ContextSettings:
         if self.their_callback is not None:
             self.their_callback(owner, direction, version, kind, message, data)
 
-
-def _keep(memory: dict[Any, Any], key: Any, value: Any) -> None:
-    while len(memory) >= REMEMBERED:
-        memory.pop(next(iter(memory)), None)
-    memory[key] = value
+    def _keep(self, memory: dict[Any, Any], key: Any, value: Any) -> None:
+        with self.lock:
+            while len(memory) >= REMEMBERED:
+                del memory[next(iter(memory))]
+            memory[key] = value
 
 
 class GuardedContext(ssl.SSLContext):
@@ -358,7 +358,6 @@ class Guard:
     """
 
     __slots__ = (
-        "__weakref__",
         "_chain",
         "_connection",
         "_interruption",
@@ -567,21 +566,20 @@ class Guard:
         except HostnameError:
             return Verdict(self.host, Reason.BAD_HOST)
         rule = pins.rule_for(host)
-        if rule is None:
-            verdict = pins.unlisted_verdict(host)
-        elif rule.exclude:
-            verdict = rule.check(host, ())
-        elif not self.verifies:
+        if rule is None or rule.exclude:
+            verdict = pins.unlisted_verdict(host) if rule is None else rule.check(host, ())
+            self._settings.approve(self.host, Approval(pins, None, (), verdict))
+            return verdict
+        if not self.verifies:
             return rule.refusal(host, Reason.NOT_VERIFIED)
-        else:
-            if self._chain is None:
-                refusal = self._gather(host, rule, version)
-                if refusal is not None:
-                    return refusal
-            verdict = rule.check(host, self._chain or ())
-        if verdict.matched and not self._real().session_reused:
-            chain = self._chain or ()
-            certificates = self._real().get_verified_chain() if chain else None
+        if self._chain is None:
+            refusal = self._gather(host, rule, version)
+            if refusal is not None:
+                return refusal
+        chain = self._chain or ()
+        verdict = rule.check(host, chain)
+        connection = self._real()
+        if connection is not None and (certificates := connection.get_verified_chain()):
             self._settings.approve(self.host, Approval(pins, certificates, chain, verdict))
         return verdict
 

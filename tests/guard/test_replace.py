@@ -418,6 +418,39 @@ def test_a_signal_handler_may_replace_pins(server):
         connect(trusting(pinner), server)
 
 
+def test_a_connection_that_dropped_tls_is_left_alone_where_nothing_is_pinned(server):
+    """FTP's CCC goes on in the clear; replacing pins for other hosts must not end it."""
+    pinner = Pinner(PinSet({}))
+    with connect(trusting(pinner), server) as connection:
+        exchange(connection)
+        connection.shutdown(socket.SHUT_RD)
+        pinner.replace(PinSet({"other.example": [pinned().pin]}))
+        assert connection.fileno() != -1
+        assert connection._sslobj is None
+
+
+def test_an_approval_is_not_remembered_across_what_it_was_given_for(server):
+    """Pins, chain, host, verification: each alone makes a new decision."""
+    pinner = pinner_for(pinned())
+    context = trusting(pinner)
+    for _ in range(3):
+        connect(context, server).close()
+    server.serve(unpinned())
+    with pytest.raises(PinMismatch):
+        connect(context, server)
+    server.serve(pinned().renew())  # the same key, another certificate
+    connect(context, server).close()
+    pinner.replace(pins_for(unpinned()))
+    with pytest.raises(PinMismatch):
+        connect(context, server)
+    pinner.replace(pins_for(pinned()))
+    connect(context, server).close()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with pytest.raises(PinMismatch):
+        connect(context, server)
+
+
 def test_an_unconnected_socket_does_not_get_in_the_way():
     pinner = pinner_for(pinned())
     with trusting(pinner).wrap_socket(socket.socket(), server_hostname=HOST):
