@@ -7,7 +7,7 @@ import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ._guard import Guard, guard_context
+from ._context import guard_context
 from ._hangup import hang_up
 from .errors import PinMismatch, PinSetError, ProtectionError
 from .pinset import PinSet, Rule, Verdict
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from logging import Logger
     from os import PathLike
+
+    from ._guard import Guard
 
 __all__ = ["Pinner"]
 

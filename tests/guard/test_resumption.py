@@ -21,7 +21,7 @@ from scene import (
     unpinned,
 )
 
-from keypin import PinMismatch, Pinner, PinSet, Reason, UnverifiedConnection, _guard
+from keypin import PinMismatch, Pinner, PinSet, Reason, UnverifiedConnection, _context, _guard
 from keypin.lab import Authority, RenegotiatingServer, Server
 
 
@@ -158,7 +158,7 @@ def test_a_session_does_not_outlive_the_certificate_that_began_it(version, monke
 
 
 def test_the_memory_for_sessions_is_bounded_and_forgetting_means_refusing(version, monkeypatch):
-    monkeypatch.setattr(_guard, "REMEMBERED", 2)
+    monkeypatch.setattr(_context, "REMEMBERED", 2)
     a, b, c = (issuing().issue(HOST) for _ in range(3))
     context = trusting(pinner_for(issuing()))
     with Server(a, tls=[version]) as server:
