@@ -19,7 +19,7 @@ import ssl
 import time
 import weakref
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from . import _private_ssl
@@ -151,7 +151,7 @@ class Guard:
     ) -> None:
         guards, key = settings.pinner._guards, id(owner)
         self._connection = connection
-        self._owner = weakref.ref(owner, lambda _: guards.pop(key, None))
+        self._owner = weakref.ref(owner, partial(guards.pop, key))  # no Python code to interrupt
         self._outgoing = outgoing
         self._settings = settings
         self._chain: tuple[bytes, ...] | None = None
