@@ -1,6 +1,8 @@
-"""The private names of Python's `ssl` module that keypin relies on, all in one place.
+"""The private names of Python's `ssl` module that keypin calls, and the check that they are there.
 
-They are the same in CPython 3.11, 3.12 and 3.13; an interpreter without them is refused at import.
+Beside them stand those that it defines anew: `_wrap_socket` and `_wrap_bio` (`_context`), `_sslobj`
+(`_guard`). They are the same in CPython 3.11, 3.12 and 3.13; an interpreter without them is refused
+at import.
 """
 
 from __future__ import annotations

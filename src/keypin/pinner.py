@@ -97,7 +97,7 @@ class Pinner:
         with self._lock:
             self._pins = new_pins
             self._expiry_told = set()
-            guards = list(self._guards.copy().values())
+            guards = self._guards.copy().values()
             try:
                 refused = [guard for guard in guards if guard.recheck(new_pins)]
             except BaseException:  # a signal handler's, say: undecided is not approved

@@ -21,17 +21,7 @@ from scene import (
 )
 
 from keypin import PinMismatch, Pinner, PinSet, ProtectionError, _private_ssl, find_error
-from keypin.lab import Authority, Credential, Server
-
-
-@pytest.fixture(scope="module")
-def clients() -> Authority:
-    return Authority("CA of the clients")
-
-
-@pytest.fixture(scope="module")
-def me(clients: Authority) -> Credential:
-    return clients.issue(common_name="me", extended_key_usage=["clientAuth"])
+from keypin.lab import Server
 
 
 @pytest.fixture(scope="module")

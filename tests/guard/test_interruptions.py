@@ -27,17 +27,11 @@ from scene import (
 )
 
 from keypin import PinMismatch, _guard, _hangup
-from keypin.lab import Authority, Echo, Server
-
-
-@pytest.fixture(scope="module")
-def clients():
-    return Authority("CA of the clients")
+from keypin.lab import Echo, Server
 
 
 @pytest.fixture
-def with_client_certificate(clients, tmp_path):
-    me = clients.issue(common_name="me", extended_key_usage=["clientAuth"])
+def with_client_certificate(me, tmp_path):
     files = me.write(tmp_path / "me")
     context = trusting(pinner_for(pinned()))
     context.load_cert_chain(files.chain, files.key)
@@ -337,9 +331,8 @@ GEVENT = """
 @pytest.mark.parametrize(
     "patch", ["", "import gevent.monkey; gevent.monkey.patch_all()"], ids=["plain", "patched"]
 )
-def test_gevents_own_sockets_are_guarded(version, patch, clients, tmp_path):
+def test_gevents_own_sockets_are_guarded(version, patch, clients, me, tmp_path):
     """They hand another object to OpenSSL than the one that the program holds."""
-    me = clients.issue(common_name="me", extended_key_usage=["clientAuth"])
     me.write(tmp_path)
     Path(tmp_path, "ca.pem").write_text(authority().pem)
     for credential, outcome in ((pinned(), "answered"), (unpinned(), "refused")):

@@ -20,7 +20,7 @@ from scene import (
     unpinned,
 )
 
-from keypin import PinMismatch, Pinner, PinSet, Reason, Rule
+from keypin import PinMismatch, Pinner, PinSet, Reason, Rule, pinset
 from keypin.lab import Server
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
@@ -212,6 +212,17 @@ def test_expired_pins_are_enforced_and_the_log_is_loud_about_it(right_server, wr
     assert len(errors) == 1
     assert "expired" in errors[0].getMessage()
     assert "enforced" in errors[0].getMessage()
+
+
+def test_pins_that_expire_between_two_connections_are_told_of(right_server, log, monkeypatch):
+    """An approval is kept only where it does not depend on the time."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    context = trusting(pinner_for(pinned(), expires=tomorrow))
+    connect(context, right_server).close()
+    assert not log.records
+    monkeypatch.setattr(pinset, "_now", lambda: tomorrow)
+    connect(context, right_server).close()
+    assert [record.levelno for record in log.records] == [logging.ERROR]
 
 
 def test_failing_open_on_expiry_is_a_choice_and_is_logged(wrong_server, log):
