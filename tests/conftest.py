@@ -12,7 +12,8 @@ for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
     os.environ.pop(name.lower(), None)
 for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
     os.environ.pop(name, None)
-os.environ.pop("SSLKEYLOGFILE", None)
+for name in ("SSLKEYLOGFILE", "KEYPIN_PINS", "KEYPIN_PACKAGES"):
+    os.environ.pop(name, None)
 
 # Examples that make keys or connections are slow by nature; a deadline would only make them flaky.
 settings.register_profile("keypin", deadline=None, print_blob=True)

@@ -305,3 +305,13 @@ def test_a_rule_in_report_mode_still_makes_an_error_of_its_verdict() -> None:
     decided = reporting.check("www.example.com", [CERTIFICATE])
     enforced = Rule("www.example.com", [PINNED]).check("www.example.com", [CERTIFICATE])
     assert str(PinMismatch(enforced)) == decided.report().replace("accepted", "refused", 1)
+
+
+def test_a_copy_that_a_library_makes_of_the_text_is_still_a_mismatch_with_that_text() -> None:
+    """As ldap3 does with every error of a socket."""
+    error = PinMismatch(Verdict("localhost", Reason.NO_MATCH))
+    remade = type(error)(str(error))
+    assert str(remade) == str(error)
+    assert remade.verdict == Verdict(None, Reason.ONLY_TEXT)
+    assert not remade.verdict.accepted
+    assert find_error(remade) is remade

@@ -16,10 +16,13 @@ import pytest
 import keypin
 
 PACKAGE = Path(keypin.__file__).parent
-EXTRAS = {"client": "httpx2", "lab": "cryptography", "cli": "typer"}
+EXTRAS = {"client": "httpx2", "lab": "cryptography", "testing": "cryptography", "cli": "typer"}
 CORE = [path for path in sorted(PACKAGE.glob("*.py")) if path.stem not in {*EXTRAS, "__main__"}]
 # These decide, and only decide; asyncio, ssl and the rest belong to the modules that ask them.
 PURE = ["_der", "hostnames", "pin", "pinset"]
+# Methods that ask a module further down for their whole work, and import it when they are called:
+# PinSet.load, loads and dump.
+REACHING_DOWN = {"keypin.pinset": {"keypin.pinfile"}}
 OUTSIDE_WORLD = {"asyncio", "io", "logging", "os", "pathlib", "socket", "ssl", "subprocess"}
 
 
@@ -89,7 +92,15 @@ def test_core_modules_import_each_other_in_one_direction() -> None:
     modules = {f"keypin.{path.stem}": path for path in CORE if path.stem != "__init__"}
     imports = {name: imported(path) & modules.keys() for name, path in modules.items()}
     assert any(imports.values())
+    for name, further_down in REACHING_DOWN.items():
+        assert further_down <= imports[name]
+        imports[name] -= further_down
     graphlib.TopologicalSorter(imports).prepare()
+
+
+def test_importing_keypin_leaves_what_reads_pin_files_for_later() -> None:
+    loaded = run_isolated("import sys, keypin; print(*sys.modules)").split()
+    assert not {"keypin.pinfile", "tomllib", "datetime"} & set(loaded)
 
 
 @pytest.mark.parametrize("extra", EXTRAS)

@@ -6,9 +6,11 @@
 >>> context = keypin.Pinner(pins).create_context()
 
 The context goes wherever a Python library takes an `ssl.SSLContext`. A program whose every
-request goes to its own servers uses `keypin.client.Client` (extra `keypin[client]`).
+request goes to its own servers uses `keypin.client.Client` (extra `keypin[client]`). All clients of
+the process are pinned by `keypin.install`.
 """
 
+from ._process import installed
 from .errors import (
     CertificateFormatError,
     CertificateNotFound,
@@ -17,16 +19,20 @@ from .errors import (
     MissingExtra,
     NoServerName,
     NotPinned,
+    PinFileError,
+    PinFileProblem,
     PinFormatError,
     PinMismatch,
     PinSetError,
     PlainHTTPRefused,
+    ProcessRefused,
     ProtectionError,
+    UncoveredClient,
     UnverifiedConnection,
     find_error,
 )
 from .pin import Pin
-from .pinner import Pinner
+from .pinner import Pinner, install
 from .pinset import PinSet, Reason, Rule, Verdict
 
 __all__ = [
@@ -38,18 +44,27 @@ __all__ = [
     "NoServerName",
     "NotPinned",
     "Pin",
+    "PinFileError",
+    "PinFileProblem",
     "PinFormatError",
     "PinMismatch",
     "PinSet",
     "PinSetError",
     "Pinner",
     "PlainHTTPRefused",
+    "ProcessRefused",
     "ProtectionError",
     "Reason",
     "Rule",
+    "UncoveredClient",
     "UnverifiedConnection",
     "Verdict",
     "find_error",
+    "install",
+    "installed",
 ]
+
+# Loaded before pytest where pins are in force as Python starts; there is nothing to rewrite for it.
+__doc__ += "\nPYTEST_DONT_REWRITE\n"
 
 __version__ = "0.1.0"

@@ -14,8 +14,10 @@ Which private names of `ssl` this rests on, and what was checked of them, is in 
 from __future__ import annotations
 
 import _socket
+import os
 import socket
 import ssl
+import threading
 import time
 import weakref
 from contextlib import suppress
@@ -35,11 +37,20 @@ from .hostnames import normalise
 from .pinset import Reason, Verdict
 
 if TYPE_CHECKING:
-    from ._context import ContextSettings
+    from ._context import ContextState
     from .pinner import Pinner
     from .pinset import PinSet, Rule
 
-__all__ = ["Approval", "Guard", "error_for", "verification_error"]
+__all__ = ["LOCK", "Approval", "Guard", "error_for", "verification_error"]
+
+# One lock for all pinners and contexts. It is held for a decision and for making a connection,
+# never while waiting for anything. A signal handler that calls `replace()` may take it anywhere, so
+# it is re-entrant, and a second lock beside it would have no order in which to be taken.
+LOCK = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=LOCK.release
+    )
 
 TLS_1_2 = 0x0303
 MODERN = frozenset({"TLSv1.2", "TLSv1.3"})
@@ -52,6 +63,8 @@ QUIET = frozenset({Reason.MATCHED, Reason.UNLISTED, Reason.EXCLUDED})
 ERROR_CLASSES = {
     Reason.NO_SERVER_NAME: NoServerName,
     Reason.NOT_VERIFIED: UnverifiedConnection,
+    Reason.OPENED_BEFORE: UnverifiedConnection,
+    Reason.UNGUARDED: UnverifiedConnection,
     Reason.UNKNOWN_SESSION: UnverifiedConnection,
     Reason.NO_CERTIFICATE: UnverifiedConnection,
 }
@@ -74,21 +87,26 @@ class Approval(NamedTuple):
 
 
 class Waiting:
-    """Mixed into a socket's class until its server is approved: to drop TLS is to hang up.
+    """Mixed into the class of a socket or object until its server is approved.
 
-    `SSLSocket.shutdown()`, and `connect()` whose handshake fails or does not end, set `_sslobj` to
-    None and leave a connected plain socket behind, which would send what it is given in the clear.
+    To drop TLS is to hang up: `SSLSocket.shutdown()`, and `connect()` whose handshake fails or does
+    not end, set `_sslobj` to None and leave a connected plain socket behind, which would send what
+    it is given in the clear. And what was refused before it was made to the end stays refused.
     """
 
     __slots__ = ()
 
     @property
     def _sslobj(self) -> Any:
-        return self.__dict__["_sslobj"]
+        try:
+            return self.__dict__["_sslobj"]
+        except KeyError:
+            raise AttributeError("_sslobj") from None
 
     @_sslobj.setter
     def _sslobj(self, connection: Any) -> None:
-        self.__dict__["_sslobj"] = connection
+        if not _is_refused(self.__dict__.get("_sslobj")) or connection is None:
+            self.__dict__["_sslobj"] = connection
         if connection is None:
             _shut_down(self)
 
@@ -98,13 +116,19 @@ def _waiting_class(base: Any) -> Any:
     if issubclass(base, Waiting):
         return base
     own = {"__slots__": (), "__doc__": base.__doc__, "__module__": base.__module__}
-    return type(base)(base.__name__, (Waiting, base), {**own, "_approved_class": base})
+    # the base first: its layout is what lets an object change its class
+    own |= {"_sslobj": Waiting._sslobj, "_approved_class": base}
+    return type(base)(base.__name__, (base, Waiting), own)
 
 
 def _let_wait(owner: Any) -> None:
     kind: Any = type(owner)
-    if issubclass(kind, ssl.SSLSocket):
+    if issubclass(kind, (ssl.SSLSocket, ssl.SSLObject)):
         owner.__class__ = _waiting_class(kind)
+
+
+def _is_refused(connection: Any) -> bool:
+    return isinstance(connection, Guard) and connection.refusal is not None
 
 
 def _shut_down(owner: Any) -> None:
@@ -122,7 +146,8 @@ class Guard:
         connection: the `_ssl._SSLSocket`.
         owner: the Python object that calls it `_sslobj`.
         outgoing: for an `SSLObject`, the BIO whose content the caller will send.
-        settings: those of the context that made it.
+        state: what is known of the context that made it.
+        pinner: whose pins must hold.
         host: the server name that TLS verifies, as the caller gave it, in ASCII.
         verifies: whether OpenSSL verifies this connection's certificates.
     """
@@ -133,7 +158,9 @@ class Guard:
         "_interruption",
         "_outgoing",
         "_owner",
-        "_settings",
+        "_pinner",
+        "_state",
+        "_watched",
         "approved",
         "host",
         "refusal",
@@ -145,17 +172,20 @@ class Guard:
         connection: Any,
         owner: Any,
         outgoing: ssl.MemoryBIO | None,
-        settings: ContextSettings,
+        state: ContextState,
+        pinner: Pinner,
         host: str,
         verifies: bool,
     ) -> None:
-        guards, key = settings.pinner._guards, id(owner)
+        guards, key = pinner._guards, id(owner)
         self._connection = connection
         self._owner = weakref.ref(owner, partial(guards.pop, key))  # no Python code to interrupt
         self._outgoing = outgoing
-        self._settings = settings
+        self._state = state
+        self._pinner = pinner
         self._chain: tuple[bytes, ...] | None = None
         self._interruption: BaseException | None = None
+        self._watched: weakref.ref[Any] | None = None
         self.refusal: ssl.SSLCertVerificationError | None = None
         self.approved = False
         self.host = host
@@ -205,6 +235,12 @@ class Guard:
         self._real().session = session
 
     @property
+    def connection(self) -> Any:
+        """The C connection, behind however many guards; None if it is gone."""
+        connection = self._real()
+        return connection.connection if isinstance(connection, Guard) else connection
+
+    @property
     def owner(self) -> Any:
         """The Python object that this connection belongs to."""
         return self._owner()
@@ -227,6 +263,17 @@ class Guard:
 
     # Inside the handshake, after it, and when the pins change
 
+    def watch(self, pending: dict[int, Guard]) -> None:
+        """Be told when the server's certificate is there; `certificate_received`.
+
+        Args:
+            pending: where the guards that wait for it are found by the identity of their owner.
+        """
+        owner = self._owner()
+        key = id(owner)
+        self._watched = weakref.ref(owner, partial(pending.pop, key))
+        pending[key] = self
+
     def certificate_received(self, version: int) -> None:
         """Decide in the middle of the handshake, before a client certificate is written.
 
@@ -236,12 +283,14 @@ class Guard:
         """
         try:
             if self.refusal is None and not self.approved:
-                self._decide(self._settings.pinner.pins, version)
+                self._decide(self._pinner.pins, version)
         except BaseException as interruption:  # noqa: BLE001 - a signal handler's, say
             self._interruption = interruption
             self.refuse_undecided()
         if self.refusal is not None:
             self.cut()
+        if isinstance(self._connection, Guard):  # another pinner's, whose pins must hold as well
+            self._connection.certificate_received(version)
 
     def recheck(self, pins: PinSet) -> bool:
         """Decide again on an approved connection; True if it is refused from now on."""
@@ -259,13 +308,25 @@ class Guard:
         """Refuse, because a decision was interrupted."""
         self._refuse(UNDECIDED)
 
+    def refuse(self, verdict: Verdict) -> None:
+        """Refuse, whatever the server holds, also what another is just about to give its owner."""
+        owner: Any = self._owner()
+        if isinstance(owner, ssl.SSLSocket | ssl.SSLObject):
+            _let_wait(owner)
+            if getattr(owner, "_sslobj", None) is None:
+                owner.__dict__["_sslobj"] = self
+        self._refuse(error_for(self._with_port(verdict)))
+
     # Every call of Python code costs a new connection dearly: it finds the processor's caches full
     # of cryptography. So what every connection goes through, from here to `_step_aside`, is in few
     # functions, and ends early where the same was approved before.
 
     def _shake_hands(self) -> None:
-        pinner, accepted = self._settings.pinner, None
-        if self._settings.watching:
+        pinner, accepted = self._pinner, None
+        if self._owner() is None:  # a finalizer keeps alive what is not found by its owner any more
+            self.refuse_undecided()
+            return
+        if self._watched is not None:
             _need_stack()
         try:
             self._connection.do_handshake()
@@ -285,7 +346,7 @@ class Guard:
     def _settle(self, pinner: Pinner) -> Verdict | None:
         """Decide after the handshake, under the pins in force when it is over."""
         while (verdict := self._decide(pins := pinner._pins)) is not None:
-            with pinner._lock:
+            with LOCK:
                 if pinner._pins is not pins:
                     continue  # replaced by another thread meanwhile
                 self._step_aside()
@@ -300,7 +361,7 @@ class Guard:
     def _decide(self, pins: PinSet, version: int | None = None) -> Verdict | None:
         """The verdict if it accepts; else the connection is refused, whatever went wrong."""
         try:
-            known = self._settings.approvals.get(self.host)
+            known = self._state.approvals.get(self.host)
             if known is not None and known.pins is pins and self._is_as_in(known, version):
                 self._chain = known.chain or None
                 return known.verdict
@@ -338,7 +399,7 @@ class Guard:
         rule = pins.rule_for(host)
         if rule is None or rule.exclude:
             verdict = pins.unlisted_verdict(host) if rule is None else rule.check(host, ())
-            self._settings.approve(self.host, Approval(pins, None, (), verdict))
+            self._state.approve(self.host, Approval(pins, None, (), verdict))
             return verdict
         if not self.verifies:
             return rule.refusal(host, Reason.NOT_VERIFIED)
@@ -350,7 +411,7 @@ class Guard:
         verdict = rule.check(host, chain)
         connection = self._real()
         if connection is not None and (certificates := connection.get_verified_chain()):
-            self._settings.approve(self.host, Approval(pins, certificates, chain, verdict))
+            self._state.approve(self.host, Approval(pins, certificates, chain, verdict))
         return verdict
 
     def _gather(self, host: str, rule: Rule, version: int | None) -> Verdict | None:
@@ -362,16 +423,16 @@ class Guard:
             return rule.refusal(host, Reason.OLD_PROTOCOL)
         if connection.session_reused:
             leaf = connection.getpeercert(True)
-            chain = self._settings.recall(leaf) if leaf else None
+            chain = self._state.recall(leaf) if leaf else None
             if chain is None:
                 return rule.refusal(host, Reason.UNKNOWN_SESSION)
-            self._settings.check_name(host, chain[0], connection.getpeercert)
+            self._state.check_name(host, chain[0], connection.getpeercert)
             _check_date(connection.getpeercert())
         else:
-            chain = self._settings.remember(_private_ssl.verified_chain(connection))
+            chain = self._state.remember(_private_ssl.verified_chain(connection))
             if chain:
                 leaf_fields = connection.get_verified_chain()[0].get_info
-                self._settings.check_name(host, chain[0], leaf_fields)
+                self._state.check_name(host, chain[0], leaf_fields)
         self._chain = chain
         return None
 
@@ -390,22 +451,43 @@ class Guard:
 
     def _step_aside(self) -> None:
         self.approved = True
+        self._look_away()
         owner: Any = self._owner()
         if getattr(owner, "_sslobj", None) is self:
-            owner._sslobj = self._connection
-            if isinstance(owner, Waiting):
+            connection = owner._sslobj = self._connection
+            if isinstance(connection, Guard):
+                connection._follow()
+            elif isinstance(owner, Waiting):
                 owner.__class__ = owner._approved_class  # type: ignore[attr-defined]
             # let go, so that closing the owner frees the connection
             self._connection = None
 
+    def _follow(self) -> None:
+        """Step aside after the guard before this one, if this one's pinner has approved."""
+        if self.approved:
+            self._step_aside()
+            if self.refusal is not None:  # by a signal handler that ran here
+                self._step_in()
+
+    def _look_away(self) -> None:
+        if self._watched is not None:
+            self._state.look_away(self)
+            self._watched = None
+
     def _step_in(self) -> None:
         self.approved = False
         owner: Any = self._owner()
-        if hasattr(owner, "_sslobj") and owner._sslobj is not self:
-            if self._connection is None:
-                self._connection = owner._sslobj
-            owner._sslobj = self
-            _let_wait(owner)
+        current = getattr(owner, "_sslobj", None)
+        if current is self or not hasattr(owner, "_sslobj"):
+            return
+        if self._connection is None:
+            self._connection = current
+        # another guard that has not approved stays, unless this one refuses and that one does not
+        undecided = isinstance(current, Guard) and not current.approved
+        if undecided and (self.refusal is None or _is_refused(current)):
+            return
+        owner._sslobj = self
+        _let_wait(owner)
 
     def _refuse(self, error: ssl.SSLCertVerificationError) -> None:
         self.refusal = error
@@ -429,6 +511,7 @@ class Guard:
 
         It is made anew: an error raised twice would drag its first traceback along.
         """
+        self._look_away()
         self._discard_output()
         if self._interruption is not None:
             interruption, self._interruption = self._interruption, None

@@ -10,10 +10,33 @@ from __future__ import annotations
 import ssl
 from typing import Any, Final
 
-__all__ = ["MESSAGE_CALLBACK", "VERIFY_MODE", "connection_of", "sent_chain", "verified_chain"]
+__all__ = [
+    "CONNECTION_CLASS",
+    "CONTEXT_CLASS",
+    "C_CONTEXT_CLASS",
+    "MESSAGE_CALLBACK",
+    "OPTIONS",
+    "VERIFY_MODE",
+    "connection_of",
+    "sent_chain",
+    "verified_chain",
+]
 
 _ssl: Any = ssl._ssl  # type: ignore[attr-defined]
 DER: Final = _ssl.ENCODING_DER
+
+CONTEXT_CLASS: Any = next(
+    kind
+    for kind in reversed(ssl.SSLContext.__mro__)
+    if issubclass(kind, _ssl._SSLContext) and kind is not _ssl._SSLContext
+)
+"""`ssl.SSLContext` as Python made it: truststore and gevent put subclasses in its place"""
+
+C_CONTEXT_CLASS: Any = _ssl._SSLContext
+CONNECTION_CLASS: Any = _ssl._SSLSocket
+
+OPTIONS: Any = _ssl._SSLContext.options
+"""the descriptor of `SSLContext.options`, below its enumeration"""
 
 VERIFY_MODE: Any = _ssl._SSLContext.verify_mode
 """the descriptor of `SSLContext.verify_mode`, below its enumeration"""

@@ -8,10 +8,10 @@ client treats as a failed certificate verification.
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .pin import Pin
     from .pinset import Verdict
@@ -24,11 +24,15 @@ __all__ = [
     "MissingExtra",
     "NoServerName",
     "NotPinned",
+    "PinFileError",
+    "PinFileProblem",
     "PinFormatError",
     "PinMismatch",
     "PinSetError",
     "PlainHTTPRefused",
+    "ProcessRefused",
     "ProtectionError",
+    "UncoveredClient",
     "UnverifiedConnection",
     "find_error",
 ]
@@ -52,8 +56,75 @@ class PinSetError(KeypinError, ValueError):
     """Rules that contradict themselves or would pin less than they say."""
 
 
+class PinFileProblem(NamedTuple):
+    """One thing that is wrong with a pin file.
+
+    Attributes:
+        line: where, counted from 1; None for what is missing altogether, or has no line.
+        key: what, as `host[2].pins[0].role`, counted from 0; None for the file as a whole.
+        text: what is wrong with it, and what is allowed.
+    """
+
+    line: int | None
+    key: str | None
+    text: str
+
+    def __str__(self) -> str:
+        line = None if self.line is None else f"line {self.line}"
+        return ": ".join(part for part in (line, self.key, self.text) if part is not None)
+
+
+class PinFileError(PinSetError):
+    """A pin file that cannot be read or written; the message lists every problem found.
+
+    Attributes:
+        name: the file, or the name that was given for its text; None if there is none.
+        line: that of the first problem.
+        key: that of the first problem.
+        problems: all of them, each a `PinFileProblem`, in the order of the lines; the first 100
+            of a file that has more.
+    """
+
+    name: str | None
+    line: int | None
+    key: str | None
+    problems: tuple[PinFileProblem, ...]
+
+    def __init__(self, name: str | None, problems: Iterable[PinFileProblem]) -> None:
+        self.name = name
+        self.problems = tuple(problems)
+        first = self.problems[0]
+        self.line, self.key = first.line, first.key
+        where = "pin file" if name is None else name
+        if len(self.problems) == 1:
+            separator = ": " if first.line is None else ", "
+            super().__init__(f"{where}{separator}{first}")
+        else:
+            head = f"{where}: {len(self.problems)} problems"
+            super().__init__("\n  ".join([head, *map(str, self.problems)]))
+
+    def __reduce__(self) -> tuple[type[PinFileError], tuple[object, ...]]:
+        return type(self), (self.name, self.problems)
+
+
 class ProtectionError(KeypinError):
-    """A TLS context that keypin cannot guard, and therefore refuses to pretend to."""
+    """What keypin cannot guard, and therefore refuses to pretend to."""
+
+
+class UncoveredClient(KeypinError, UserWarning, ImportError):
+    """A library was imported whose TLS is not Python's `ssl`, so that no pins reach it.
+
+    Given once per library and process, while pins are installed. Its message begins with the name
+    of the library. Turned into an error it refuses the import, as if the library were missing:
+    `warnings.simplefilter("error", keypin.UncoveredClient)`.
+    """
+
+
+class ProcessRefused(KeypinError, PermissionError):
+    """A process was not started, because it would have gone without the pins of this one.
+
+    To a program it looks like any other that cannot be started.
+    """
 
 
 class CertificateNotFound(KeypinError, FileNotFoundError):
@@ -97,8 +168,14 @@ class PinMismatch(KeypinError, ssl.SSLCertVerificationError):
     reason: str
     verdict: Verdict
 
-    def __init__(self, verdict: Verdict) -> None:
-        super().__init__(ssl.SSLErrorNumber.SSL_ERROR_SSL, verdict.report())
+    def __init__(self, verdict: Verdict | str) -> None:
+        if isinstance(verdict, str):  # some libraries make errors anew: type(error)(str(error))
+            from .pinset import Reason, Verdict
+
+            report, verdict = verdict, Verdict(None, Reason.ONLY_TEXT)
+        else:
+            report = verdict.report()
+        super().__init__(ssl.SSLErrorNumber.SSL_ERROR_SSL, report)
         self.verdict = verdict
         self.host = verdict.host
         self.port = verdict.port

@@ -1,25 +1,34 @@
-"""Pinner: the pin set in force, applied to TLS contexts and to the connections they made."""
+"""Pinner: the pin set in force, for TLS contexts or the whole process, and their connections."""
 
 from __future__ import annotations
 
+import os
 import ssl
-import threading
+from collections.abc import Mapping
+from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
+from . import _private_ssl, _process, _uncovered
 from ._context import guard_context
+from ._guard import LOCK
 from ._hangup import hang_up
-from .errors import PinMismatch, PinSetError, ProtectionError
-from .pinset import PinSet, Rule, Verdict
+from .errors import HostnameError, PinMismatch, PinSetError, ProtectionError
+from .hostnames import normalise
+from .pinset import PinSet, Reason, Rule, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from logging import Logger
     from os import PathLike
+    from typing import Self
 
     from ._guard import Guard
+    from .pin import Pin
 
-__all__ = ["Pinner"]
+__all__ = ["Pinner", "install"]
+
+REMEMBERED = 4096  # hosts
 
 
 class Pinner:
@@ -40,10 +49,13 @@ class Pinner:
     ) -> None:
         self._pins = _pin_set(pins)
         self._on_verdict = on_verdict
-        self._lock = threading.RLock()  # re-entrant: signal handlers call replace(), too
         # by the identity of the socket or object: programs' own classes may define equality
         self._guards: dict[int, Guard] = {}
         self._expiry_told: set[Rule] = set()
+        # under which all connections without a guard were last found to be to hosts not governed
+        self._searched: PinSet | None = None
+        # whether a host is governed, with the set that says so
+        self._known_hosts: dict[str | None, tuple[PinSet, bool]] = {}
 
     @property
     def pins(self) -> PinSet:
@@ -64,7 +76,7 @@ class Pinner:
             cadata: the authorities themselves, PEM text or DER bytes.
         """
         context = ssl.create_default_context(cafile=cafile, capath=capath, cadata=cadata)
-        guard_context(context, self, may_hold_client_certificate=False)
+        guard_context(_working(context), self, may_hold_client_certificate=False)
         return context
 
     def protect(self, context: ssl.SSLContext) -> ssl.SSLContext:
@@ -77,15 +89,51 @@ class Pinner:
             ProtectionError: a context that cannot be guarded: a server's, another pinner's, or one
                 of another TLS stack (pyOpenSSL).
         """
-        # truststore's context is a shell: connections are made by the one inside
-        inner = getattr(context, "_ctx", None)
-        if isinstance(inner, ssl.SSLContext):
-            guard_context(inner, self, may_hold_client_certificate=True)
-            return context
-        if not isinstance(context, ssl.SSLContext):
-            raise ProtectionError(f"not an ssl.SSLContext: {context!r}")
-        guard_context(context, self, may_hold_client_certificate=True)
+        guard_context(_working(context), self, may_hold_client_certificate=True)
         return context
+
+    def install(self) -> None:
+        """Put the pins in force for every client of the process that uses Python's `ssl`.
+
+        That is for all TLS contexts, whenever they were made, and whatever made them; server-side
+        connections and hosts that no rule governs are left alone. Connections to pinned hosts that
+        are open already are shut down, because nobody saw how they began.
+
+        Several pinners may be installed, and all of them must approve then, beside the one that a
+        context is protected by. To install a pinner once more counts: as many calls of `uninstall`
+        take it back. Libraries that bring a TLS implementation of their own cannot be reached; they
+        are named in an `UncoveredClient` warning when they are imported.
+
+        Raises:
+            ProtectionError: another library has replaced the methods that this rests on; nothing
+                is installed then.
+            UncoveredClient: likewise, where the program turns that warning into an error.
+        """
+        found = _process.install(self)
+        self._searched = None if found.left else self._pins
+        try:
+            self._settle_open_connections(found)
+            _uncovered.look_around()
+        except BaseException:
+            self.uninstall()
+            raise
+
+    def uninstall(self) -> None:
+        """Take back one `install`; connections that were made meanwhile stay governed.
+
+        Raises:
+            ProtectionError: not installed.
+        """
+        _process.uninstall(self)
+
+    @contextmanager
+    def installed(self) -> Iterator[Self]:
+        """Install for the duration of a `with` block."""
+        self.install()
+        try:
+            yield self
+        finally:
+            self.uninstall()
 
     def replace(self, new_pins: PinSet) -> None:
         """Put another pin set in force, at once and for open connections too.
@@ -94,28 +142,72 @@ class Pinner:
         down, so that connection pools drop it; the others go on undisturbed.
         """
         new_pins = _pin_set(new_pins)
-        with self._lock:
-            self._pins = new_pins
+        with LOCK:
+            before, self._pins = self._pins, new_pins
             self._expiry_told = set()
             guards = self._guards.copy().values()
             try:
                 refused = [guard for guard in guards if guard.recheck(new_pins)]
+                found = self._search(before)
             except BaseException:  # a signal handler's, say: undecided is not approved
                 for guard in guards:
                     guard.refuse_undecided()
+                self._search(None)
                 raise
-        hang_up([guard.owner for guard in refused])
-        for guard in refused:
-            if isinstance(guard.refusal, PinMismatch):
-                self._tell(guard.refusal.verdict)
+        self._settle_open_connections(_process.Found(refused + found.refused, found.left))
 
     def __repr__(self) -> str:
         return f"<Pinner {self._pins!r}>"
 
-    # For the guards
+    def _search(self, before: PinSet | None) -> _process.Found:
+        """Refuse connections that got past without a guard and are governed now, if there can be.
 
-    def _guard_of(self, owner: Any) -> Guard | None:
-        return self._guards.get(id(owner))
+        Args:
+            before: the pins that were in force; None if that is not known.
+        """
+        if self not in _process.installed():
+            return _process.Found([], [])
+        searched, self._searched = self._searched, None
+        found = _process.Found([], [])
+        if before is None or searched is not before or not _governs_the_same(before, self._pins):
+            found = _process.search(self)
+        if not found.left:
+            self._searched = self._pins
+        return found
+
+    def _settle_open_connections(self, found: _process.Found) -> None:
+        # without the lock: observers and loggers may have locks of their own
+        hang_up([guard.owner for guard in found.refused])
+        for guard in found.refused:
+            if isinstance(guard.refusal, PinMismatch):
+                self._tell(guard.refusal.verdict)
+        for verdict in found.left:
+            self._tell(verdict)
+
+    # For the hooks of the process, and the guards
+
+    def _governs(self, host: str | None) -> bool:
+        """Whether a connection to a host has to be looked at; None is one without a name."""
+        pins = self._pins
+        known = self._known_hosts.get(host)
+        if known is None or known[0] is not pins:
+            known = (pins, _governs(pins, host))
+            if len(self._known_hosts) >= REMEMBERED:
+                self._known_hosts.clear()
+            self._known_hosts[host] = known
+        return known[1]
+
+    def _verdict_on_unseen(self, host: str | None, reason: Reason) -> Verdict:
+        """The verdict on a connection to a host that is governed, of which no more is known."""
+        if host is None:
+            return Verdict(None, Reason.NO_SERVER_NAME)
+        try:
+            name, rule = normalise(host), self._pins.rule_for(host)
+        except HostnameError:
+            return Verdict(host, Reason.BAD_HOST)
+        if rule is None:
+            return self._pins.unlisted_verdict(name)
+        return rule.refusal(name, reason)
 
     def _tell(self, verdict: Verdict) -> None:
         if not verdict.matched or verdict.expired:
@@ -143,11 +235,64 @@ class Pinner:
             )
 
 
+def install(
+    pins: str | PathLike[str] | PinSet | Mapping[str, Iterable[Pin | str]],
+) -> Pinner:
+    """Put pins in force for every TLS client of the process; see `Pinner.install`.
+
+    Args:
+        pins: the path of a pin file, a `PinSet`, or a mapping of host patterns to pins.
+
+    Returns:
+        The pinner, to replace the pins or to uninstall it.
+
+    Raises:
+        PinFileError: the file is not there or not right.
+        PinSetError: the pins are not right.
+        ProtectionError: see `Pinner.install`.
+    """
+    if isinstance(pins, str | os.PathLike):
+        pins = PinSet.load(pins)
+    elif isinstance(pins, Mapping):
+        pins = PinSet(pins)
+    pinner = Pinner(pins)
+    pinner.install()
+    return pinner
+
+
+def _governs(pins: PinSet, host: str | None) -> bool:
+    if host is None:
+        return pins.unlisted == "refuse" or any(not rule.exclude for rule in pins.rules)
+    try:
+        rule = pins.rule_for(host)
+    except HostnameError:
+        return True  # to be refused
+    return pins.unlisted == "refuse" if rule is None else not rule.exclude
+
+
+def _governs_the_same(before: PinSet, after: PinSet) -> bool:
+    """Whether no host can be governed now that was not before."""
+    if before.unlisted != after.unlisted or len(before) != len(after):
+        return False
+    excluded = {rule.host: rule.exclude for rule in before.rules}
+    return all(excluded.get(rule.host) is rule.exclude for rule in after.rules)
+
+
 @cache
 def _logger() -> Logger:
     import logging  # only here: there is nothing to say in most programs
 
     return logging.getLogger("keypin")
+
+
+def _working(context: ssl.SSLContext) -> ssl.SSLContext:
+    """The context that makes the connections: truststore's is a shell around it."""
+    inner = getattr(context, "_ctx", None)
+    if isinstance(inner, _private_ssl.CONTEXT_CLASS):
+        return cast("ssl.SSLContext", inner)
+    if not isinstance(context, ssl.SSLContext):
+        raise ProtectionError(f"not an ssl.SSLContext: {context!r}")
+    return context
 
 
 def _pin_set(pins: PinSet) -> PinSet:

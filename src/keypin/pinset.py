@@ -15,6 +15,7 @@ from .pin import Pin, pin_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date, datetime
+    from os import PathLike
     from typing import Self
 
 __all__ = ["PinSet", "Reason", "Rule", "Verdict"]
@@ -42,6 +43,9 @@ class Reason(StrEnum):
     NO_SERVER_NAME = "the connection has no server name"
     NOT_VERIFIED = "the TLS context does not verify certificates"
     OLD_PROTOCOL = "TLS older than 1.2"
+    ONLY_TEXT = "a library made this error anew, and kept its text only"
+    OPENED_BEFORE = "the connection was open before these pins were in force"
+    UNGUARDED = "the connection does not use Python's ssl, where keypin could guard it"
     UNKNOWN_SESSION = "the session resumed began unverified or unpinned"
 
 
@@ -54,6 +58,9 @@ ADVICE = {
     Reason.NOT_VERIFIED: "Pins add to certificate verification: leave verify_mode at CERT_REQUIRED"
     " (verify=True) and name a private CA with cafile.",
     Reason.UNLISTED_REFUSED: "Add a rule for the host, or set unlisted='allow'.",
+    Reason.OPENED_BEFORE: "Put the pins in force before the program connects, or connect anew.",
+    Reason.UNGUARDED: "Switch HTTP/3 off (niquests: disable_http3=True), so that TCP and"
+    " Python's ssl are used.",
     Reason.UNKNOWN_SESSION: "Drop the saved session and connect anew.",
     Reason.OLD_PROTOCOL: "Let the server speak TLS 1.2 or 1.3.",
 }
@@ -287,6 +294,58 @@ class PinSet(Immutable):
         """One rule for whatever host the program talks to: any one of `pins` must match."""
         return cls([Rule(None, pins, match=match)], unlisted="refuse")
 
+    # The pin file is above this module, and few programs have one: imported where it is used.
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read a pin file: `pins.toml`, or the same in JSON.
+
+        Args:
+            path: its name ends in `.toml` or `.json`.
+
+        Raises:
+            PinFileError: it cannot be read, or anything in it is not right.
+        """
+        from .pinfile import PinFile
+
+        file = PinFile.load(path)
+        return cls(file.rules(), unlisted=file.defaults.unlisted)
+
+    @classmethod
+    def loads(
+        cls, text: str, format: Literal["toml", "json"] = "toml", name: str | None = None
+    ) -> Self:
+        """Read the text of a pin file.
+
+        Args:
+            text: what the file says.
+            format: `"toml"` or `"json"`.
+            name: what error messages call it.
+
+        Raises:
+            PinFileError: anything in it is not right.
+        """
+        from .pinfile import PinFile
+
+        file = PinFile.loads(text, format, name)
+        return cls(file.rules(), unlisted=file.defaults.unlisted)
+
+    def dump(self, path: str | PathLike[str], *, version: int = 1) -> None:
+        """Write a pin file of these rules, which replaces one that is there at once and whole.
+
+        To change a file that people keep, with its comments and the names of its keys, edit that.
+
+        Args:
+            path: its name ends in `.toml` or `.json`.
+            version: the file's own, a whole number from 1 on.
+
+        Raises:
+            PinFileError: it cannot be written, or a pin file cannot say what these rules do.
+        """
+        from .pinfile import PinFile
+
+        PinFile.from_pin_set(self, version=version).dump(path)
+
     def rule_for(self, host: str) -> Rule | None:
         """The rule that decides on a host, or None if it is in no rule.
 
@@ -391,7 +450,10 @@ def _moment(expires: date | datetime | None) -> datetime | None:
     if isinstance(expires, datetime):
         if expires.tzinfo is None:
             raise PinSetError(f"expires needs a time zone: {expires!r}")
-        return expires.astimezone(UTC)
+        try:
+            return expires.astimezone(UTC)
+        except OverflowError:
+            raise PinSetError(f"no such date in UTC: {expires}") from None
     if isinstance(expires, date):
         return datetime.combine(expires, time.min, UTC)
     raise PinSetError(f"expires is a date or a datetime with a time zone, not {expires!r}")

@@ -63,6 +63,10 @@ def interrupted_before_every_line_in_turn(count):
         yield lines
     finally:
         sys.settrace(before)
+        # A tracer raises also between the body of a `with` and the exit of it, where Python runs no
+        # signal handler. It would leave the lock behind.
+        while _guard.LOCK._is_owned():
+            _guard.LOCK.release()
 
 
 def lines_of_a_refusal(context, server):

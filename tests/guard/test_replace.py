@@ -32,6 +32,7 @@ from scene import (
 )
 
 from keypin import PinMismatch, Pinner, PinSet, Rule, find_error
+from keypin._guard import LOCK
 from keypin.lab import Server
 
 REQUESTS = 10_000
@@ -411,7 +412,7 @@ def test_a_rule_for_another_host_leaves_the_connection_alone(server):
 def test_a_signal_handler_may_replace_pins(server):
     """The lock is taken again by the same thread."""
     pinner = pinner_for(pinned())
-    with pinner._lock:
+    with LOCK:
         pinner.replace(pins_for(unpinned()))
     assert pinner.pins == pins_for(unpinned())
     with pytest.raises(PinMismatch):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
+from .. import _atomic_file
 from .exit_codes import CommandError, ExitCode
 
 if TYPE_CHECKING:
@@ -63,21 +63,8 @@ def written_atomically(path: Path) -> Iterator[BinaryIO]:
         CommandError: it cannot be written.
     """
     try:
-        if os.path.lexists(path) and not path.is_file():
-            with path.open("wb") as device:
-                yield device
-            return
-        # Made by open(), so that the user's umask decides who may read it.
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-        try:
-            with partial.open("xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            with suppress(OSError):
-                partial.unlink()
+        with _atomic_file.written_atomically(path) as file:
+            yield file
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:
