@@ -189,7 +189,7 @@ class ContextState:
         if not self.looks_into(context):
             return False
         # let `ssl` wrap it on a context of its own, so that ours is never off
-        scratch: Any = _private_ssl.CONTEXT_CLASS(ssl.PROTOCOL_TLS_CLIENT)
+        scratch: Any = _private_ssl.context_class()(ssl.PROTOCOL_TLS_CLIENT)
         scratch._msg_callback = callback
         self._their_callback = _private_ssl.MESSAGE_CALLBACK.__get__(scratch)
         return True
@@ -317,7 +317,10 @@ def refuse_nameless(pinner: Pinner) -> NoReturn:
 IN_C = {"verify_mode": _private_ssl.VERIFY_MODE, "options": _private_ssl.OPTIONS}
 
 
-class GuardedContext(_private_ssl.CONTEXT_CLASS):  # type: ignore[misc]
+AContext: Any = object  # in the end, the class that the context had
+
+
+class GuardedContext(AContext):  # type: ignore[misc]
     """The changes to a context's class; `_guarded_class` mixes them into the class it had."""
 
     _keypin: ContextState
@@ -404,7 +407,7 @@ def _keep(memory: dict[Any, Any], key: Any, value: Any) -> None:
 def _set_inherited(context: GuardedContext, name: str, value: object) -> None:
     """Set a property as the context's class before it was guarded would have."""
     inherited = getattr(super(GuardedContext, type(context)), name)
-    if inherited is vars(_private_ssl.CONTEXT_CLASS)[name] and name in IN_C:
+    if inherited is vars(_private_ssl.context_class())[name] and name in IN_C:
         # what that does, but for `ssl.SSLContext` by name, which recurses where truststore is there
         inherited = IN_C[name]
     inherited.__set__(context, value)

@@ -12,25 +12,18 @@ from typing import Any, Final
 
 __all__ = [
     "CONNECTION_CLASS",
-    "CONTEXT_CLASS",
     "C_CONTEXT_CLASS",
     "MESSAGE_CALLBACK",
     "OPTIONS",
     "VERIFY_MODE",
     "connection_of",
+    "context_class",
     "sent_chain",
     "verified_chain",
 ]
 
 _ssl: Any = ssl._ssl  # type: ignore[attr-defined]
 DER: Final = _ssl.ENCODING_DER
-
-CONTEXT_CLASS: Any = next(
-    kind
-    for kind in reversed(ssl.SSLContext.__mro__)
-    if issubclass(kind, _ssl._SSLContext) and kind is not _ssl._SSLContext
-)
-"""`ssl.SSLContext` as Python made it: truststore and gevent put subclasses in its place"""
 
 C_CONTEXT_CLASS: Any = _ssl._SSLContext
 CONNECTION_CLASS: Any = _ssl._SSLSocket
@@ -44,6 +37,15 @@ VERIFY_MODE: Any = _ssl._SSLContext.verify_mode
 MESSAGE_CALLBACK: Any = getattr(_ssl._SSLContext, "_msg_callback", None)
 """the descriptor of `SSLContext._msg_callback`, below the enumerations that `ssl` wraps it in and
 that cost more than the message; None where Python cannot look into a handshake"""
+
+
+def context_class() -> Any:
+    """`ssl.SSLContext` as Python made it: truststore and gevent put subclasses in its place.
+
+    Not kept in a module: gevent takes that for a program that it patches too late.
+    """
+    mro = ssl.SSLContext.__mro__
+    return mro[mro.index(C_CONTEXT_CLASS) - 1]
 
 
 def connection_of(owner: Any) -> Any:

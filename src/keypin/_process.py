@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "install", "installed", "search", "uninstall"]
 
-CONTEXT_CLASS: Final = _private_ssl.CONTEXT_CLASS
 # Where the standard library, or gevent, makes a connection and gives it to its owner, `self`
 MAKERS: Final = {"_create", "_real_connect", "__create_sslobj"}
 
@@ -126,7 +125,8 @@ def _attach() -> None:
     which tells whether ours is somewhere below another library's hook, is written after it.
     """
     global _installation
-    own = vars(CONTEXT_CLASS)
+    kind = _private_ssl.context_class()
+    own = vars(kind)
     if own.get("_wrap_bio") is not _wrap_bio:
         _installation = object()
     for name, hook in HOOKS.items():
@@ -136,21 +136,22 @@ def _attach() -> None:
                     f"something else has replaced ssl.SSLContext.{name} after keypin did:"
                     " uninstall that first, or install keypin after it"
                 )
-            _below[name] = getattr(CONTEXT_CLASS, name, None)
-            setattr(CONTEXT_CLASS, name, hook)
+            _below[name] = getattr(kind, name, None)
+            setattr(kind, name, hook)
         _attached.add(name)
     _wait_for_makers()
 
 
 def _detach() -> None:
+    kind = _private_ssl.context_class()
     for name, hook in HOOKS.items():
         # where somebody else has put a hook over ours, ours stays below it and does nothing
-        if vars(CONTEXT_CLASS).get(name) is hook:
+        if vars(kind).get(name) is hook:
             _attached.discard(name)
             if _below[name] is getattr(_private_ssl.C_CONTEXT_CLASS, name, None):  # inherited
-                delattr(CONTEXT_CLASS, name)
+                delattr(kind, name)
             else:
-                setattr(CONTEXT_CLASS, name, _below[name])
+                setattr(kind, name, _below[name])
 
 
 def _wait_for_makers(seconds: float = 10.0) -> None:

@@ -66,7 +66,10 @@ QT: Final = "compare the key when QNetworkAccessManager.encrypted is emitted; ab
 NIQUESTS: Final = (
     "set URLLIB3_FUTURE_SSL_BACKEND=ssl, so that niquests uses Python's ssl, which keypin covers"
 )
-LIBPQ: Final = "sslmode=verify-full sslrootcert=...; or use asyncpg or pg8000, which keypin covers"
+LIBPQ: Final = (
+    "sslmode=verify-full sslrootcert=...; or use asyncpg with ssl=a context, or pg8000, which keypin"
+    " covers"
+)
 COVERED_CLIENT: Final = "use a client that keypin covers (httpx2, requests, aiohttp, urllib3)"
 
 # Each was seen to reach a server with another key while pins were installed, and each setting to
@@ -150,6 +153,13 @@ UNCOVERED: Final = (
         "the client library of MariaDB or MySQL",
         "private CA",
         'ssl={"ca": ...} and ssl_mode="VERIFY_IDENTITY"; or use PyMySQL, which keypin covers',
+    ),
+    Uncovered(
+        "pymongo",
+        ("pymongo.pyopenssl_context",),
+        "pyOpenSSL",
+        "private CA",
+        "tlsCAFile=...; or AsyncMongoClient, or MongoClient without pyOpenSSL, which keypin covers",
     ),
     Uncovered(
         "python-ldap",

@@ -288,7 +288,7 @@ def _logger() -> Logger:
 def _working(context: ssl.SSLContext) -> ssl.SSLContext:
     """The context that makes the connections: truststore's is a shell around it."""
     inner = getattr(context, "_ctx", None)
-    if isinstance(inner, _private_ssl.CONTEXT_CLASS):
+    if isinstance(inner, _private_ssl.context_class()):
         return cast("ssl.SSLContext", inner)
     if not isinstance(context, ssl.SSLContext):
         raise ProtectionError(f"not an ssl.SSLContext: {context!r}")

@@ -48,7 +48,7 @@ from keypin import (
     UnverifiedConnection,
     find_error,
 )
-from keypin._private_ssl import CONTEXT_CLASS, connection_of
+from keypin._private_ssl import connection_of, context_class
 from keypin.lab import Server
 
 ELSEWHERE = "127.0.0.1"  # a name of the same servers that no rule is for
@@ -56,9 +56,9 @@ ELSEWHERE = "127.0.0.1"  # a name of the same servers that no rule is for
 
 @pytest.fixture(autouse=True)
 def nothing_stays_installed():
-    before = dict(vars(CONTEXT_CLASS))
+    before = dict(vars(context_class()))
     yield
-    assert dict(vars(CONTEXT_CLASS)) == before
+    assert dict(vars(context_class())) == before
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from .._private_ssl import C_CONTEXT_CLASS, OPTIONS, context_class
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -60,7 +62,7 @@ def new_context(settings: TlsSettings, credentials: Sequence[Credential]) -> ssl
     Raises:
         ValueError: a credential's key is not that of its first certificate.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context: ssl.SSLContext = context_class()(ssl.PROTOCOL_TLS_SERVER)
     context.sslobject_class = RecordedTls
     _set_versions(context, settings)
     if settings.alpn:
@@ -68,11 +70,11 @@ def new_context(settings: TlsSettings, credentials: Sequence[Credential]) -> ssl
     if settings.client_ca is not None:
         context.load_verify_locations(cadata=settings.client_ca)
         required = settings.require_client_certificate
-        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+        _set(context, "verify_mode", ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL)
     # Many clients end without close_notify, for which OpenSSL would forget their session.
-    context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+    _add_option(context, ssl.OP_IGNORE_UNEXPECTED_EOF)
     if settings.resumption != "tickets":
-        context.options |= ssl.OP_NO_TICKET
+        _add_option(context, ssl.OP_NO_TICKET)
     if settings.resumption == "off":
         context.num_tickets = 0
     for credential in credentials:
@@ -102,6 +104,17 @@ def wrap(
     return wrap_bio
 
 
+def _set(context: ssl.SSLContext, name: str, value: object) -> None:
+    # Below the properties of ssl.SSLContext, which look that class up by its name: they recur for
+    # ever where truststore or gevent has put a subclass in its place, and clients in this process
+    # may be theirs.
+    getattr(C_CONTEXT_CLASS, name).__set__(context, value)
+
+
+def _add_option(context: ssl.SSLContext, option: ssl.Options) -> None:
+    _set(context, "options", OPTIONS.__get__(context) | option)
+
+
 def _set_versions(context: ssl.SSLContext, settings: TlsSettings) -> None:
     versions = [VERSIONS[version] for version in settings.tls]
     outdated = min(versions) < ssl.TLSVersion.TLSv1_2
@@ -110,8 +123,8 @@ def _set_versions(context: ssl.SSLContext, settings: TlsSettings) -> None:
         if outdated:
             warnings.simplefilter("ignore", DeprecationWarning)
             context.set_ciphers(LEGACY_CIPHERS)
-        context.minimum_version = min(versions)
-        context.maximum_version = max(versions)
+        _set(context, "minimum_version", min(versions))
+        _set(context, "maximum_version", max(versions))
     if settings.ciphers is not None:
         context.set_ciphers(settings.ciphers)
 
@@ -141,10 +154,9 @@ def _choose_presented(
 
 
 def _observe_handshakes(context: ssl.SSLContext) -> None:
-    # The only private interface of ssl that is used here. Nothing public shows what a client sent
-    # in a handshake that failed, and a client certificate that leaked in one has leaked all the
-    # same.
-    context._msg_callback = _observe  # type: ignore[attr-defined]
+    # Nothing public shows what a client sent in a handshake that failed, and a client certificate
+    # that leaked in one has leaked all the same.
+    _set(context, "_msg_callback", _observe)
 
 
 def _observe(
