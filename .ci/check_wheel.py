@@ -35,13 +35,16 @@ here = Path(keypin.__file__).parent
 check(Path(sys.prefix) in here.parents, f"keypin was imported from {here}, not from the wheel")
 check((here / "py.typed").is_file(), "py.typed is not in the wheel")
 
+check((here.parent / "keypin.pth").is_file(), "keypin.pth is not in the wheel")
+check((here / "_bootstrap" / "sitecustomize.py").is_file(), "_bootstrap is not in the wheel")
+
 foreign = loaded - sys.stdlib_module_names - {"keypin", "idna"}
 check(not foreign, f"import keypin loads {sorted(foreign)}")
 
 version = distribution("keypin").version
 check(version == keypin.__version__, f"version {version} in the wheel, {keypin.__version__} in it")
 
-for extra in ("client", "lab", "cli"):
+for extra in ("client", "lab", "testing", "cli"):
     said = missing_extra(f"keypin.{extra}")
     check(f"keypin[{extra}]" in said, f"import keypin.{extra} does not name its extra: {said}")
 

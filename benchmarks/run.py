@@ -21,7 +21,7 @@ from pathlib import Path
 
 from measure import COLUMNS, WIDTHS
 
-SUBJECTS = ("connections", "transfer", "decision", "imports", "libraries", "replace")
+SUBJECTS = ("connections", "transfer", "decision", "imports", "libraries", "installed", "replace")
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- written by benchmarks/run.py -->", "<!-- to here -->"
 

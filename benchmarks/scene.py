@@ -99,12 +99,12 @@ def scene(key: KeyKind = "p-256", *, ask_clients: bool = False) -> Iterator[Scen
             yield Scene(address, credential, root, client_file, root_file)
 
 
-def connect(context: ssl.SSLContext, address: tuple[str, int]) -> ssl.SSLSocket:
+def connect(context: ssl.SSLContext, address: tuple[str, int], host: str = HOST) -> ssl.SSLSocket:
     """Open a TLS connection."""
     tcp = socket.create_connection(address)
     tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGERING)
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return context.wrap_socket(tcp, server_hostname=HOST)
+    return context.wrap_socket(tcp, server_hostname=host)
 
 
 def _limited(context: ssl.SSLContext, version: Version | None) -> ssl.SSLContext:

@@ -15,12 +15,14 @@ import griffe
 import keypin
 import keypin.client
 import keypin.lab
+import keypin.pinfile
+import keypin.testing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-MODULES = (keypin, keypin.client, keypin.lab)
+MODULES = (keypin, keypin.pinfile, keypin.client, keypin.testing, keypin.lab)
 HEAD = """# Reference
 
 Made from the docstrings by `python docs/make_reference.py`; do not edit.

@@ -18,7 +18,7 @@ from keypin.cli.app import app, main
 from keypin.lab import Http, Server
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "command-line.md"
-COMMANDS = ["demo", "show", "fetch", "convert", "get"]
+COMMANDS = ["demo", "run", "doctor", "show", "fetch", "convert", "get"]
 
 
 def commands() -> dict[str, Any]:

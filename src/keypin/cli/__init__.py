@@ -1,7 +1,7 @@
-"""The command line: look at certificates, fetch and convert them, make pinned requests.
+"""The command line: certificates, pinned requests and programs, and whether they are pinned.
 
     app            the commands put together, and their errors
-    demo, show, fetch, convert, get
+    demo, run, doctor, show, fetch, convert, get
                    one module for each command
     findings       what show found, as text and JSON
     listing        a certificate as lines of text

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .. import __version__
-from . import convert, demo, fetch, get, show
+from . import convert, demo, doctor, fetch, get, run, show
 from .exit_codes import CommandError, ExitCode
 from .output import complain
 
@@ -28,6 +28,8 @@ keypin demo
 keypin show api.example.com
 keypin fetch api.example.com -o myCertificate.cer
 keypin get https://api.example.com/ --certificate myCertificate.cer
+keypin run --pins pins.toml -- python app.py
+keypin doctor -- python my_client_check.py {url}
 """
 
 
@@ -73,6 +75,10 @@ app.command("show", cls=Command, epilog=show.EXAMPLES)(show.show)
 app.command("fetch", cls=Command, epilog=fetch.EXAMPLES)(fetch.fetch)
 app.command("convert", cls=Command, epilog=convert.EXAMPLES)(convert.convert)
 app.command("get", cls=Command, epilog=get.EXAMPLES)(get.get)
+app.command("run", cls=Command, epilog=run.EXAMPLES, context_settings=run.SETTINGS)(run.run)
+app.command("doctor", cls=Command, epilog=doctor.EXAMPLES, context_settings=doctor.SETTINGS)(
+    doctor.doctor
+)
 
 
 @app.callback(invoke_without_command=True)

@@ -34,8 +34,18 @@ class ExitCode(IntEnum):
     """keypin[cli] is not installed"""
     CANNOT_WRITE = 73
     """a file cannot be written, or is there already"""
+    INCONCLUSIVE = 75
+    """keypin doctor: whether the program is pinned remains open"""
+    BYPASSED = 76
+    """keypin doctor: the program is not pinned, a server without the pinned key received bytes"""
+    NOT_PINNED = 78
+    """keypin run: the program, or one that it started, could not be pinned and did not run"""
     PIN_MISMATCH = 90
     """the server does not hold a pinned key, or answers with a redirect to plain http"""
+    CANNOT_RUN = 126
+    """keypin run: the program is there, but cannot be run"""
+    NO_COMMAND = 127
+    """keypin run: there is no such program"""
     INTERRUPTED = 130
     """Ctrl-C"""
 

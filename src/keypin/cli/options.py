@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Cafile", "Capath", "Force", "ServerName", "Timeout", "authority_errors", "server_name"]
 
 
-def _positive(seconds: float) -> float:
+def positive(seconds: float) -> float:
     if not 0 < seconds < float("inf"):
         raise typer.BadParameter("a number of seconds above 0")
     return seconds
@@ -54,7 +54,7 @@ Timeout = Annotated[
         "--timeout",
         metavar="SECONDS",
         help="Give up when one step (connecting, the handshake, an answer) takes longer.",
-        callback=_positive,
+        callback=positive,
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]

@@ -1,0 +1,45 @@
+"""The fixtures of `keypin.testing` for pytest: `pinned_server` and `mispinned_server`.
+
+pytest imports this in every run of an environment that has keypin. It is no part of the package
+because that loads `ssl`, which gevent and eventlet want to patch before anybody has; and what
+pytest loads before a program's tests begin is missing from their coverage.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from keypin.testing import Bench, LocalServer
+
+
+@pytest.fixture(scope="session")
+def _keypin_bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    from keypin.testing import Bench
+
+    return Bench(tmp_path_factory.mktemp("keypin"))
+
+
+@pytest.fixture
+def pinned_server(_keypin_bench: Bench) -> Iterator[LocalServer]:
+    """A server on this machine that holds the pinned key: a `keypin.testing.LocalServer`.
+
+    The client has to trust `pinned_server.cafile`, and to pin `pinned_server.pin`.
+    """
+    with _keypin_bench.pinned_server() as server:
+        yield server
+
+
+@pytest.fixture
+def mispinned_server(_keypin_bench: Bench) -> Iterator[LocalServer]:
+    """The same as `pinned_server` but for its key, which is not `mispinned_server.pin`.
+
+    Its certificate is of the same authority and for the same name. A pinned client raises an error
+    in which `keypin.find_error` finds a `PinMismatch`, and `mispinned_server.received` stays empty.
+    """
+    with _keypin_bench.mispinned_server() as server:
+        yield server

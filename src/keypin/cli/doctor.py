@@ -1,0 +1,337 @@
+"""`keypin doctor`: whether a program sends anything to a server without the pinned key."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import _inheritance
+from ..errors import KeypinError
+from ..testing import Inconclusive
+from ..testing.trial import OWN_CHECK_PASSED, bypass_report, new_trial
+from .demo import BAD, GOOD, TlsVersion
+from .exit_codes import CommandError, ExitCode
+from .options import positive
+from .output import Page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..testing import LocalServer
+    from ..testing.trial import Trial, Visit
+
+__all__ = ["EXAMPLES", "SETTINGS", "doctor"]
+
+EXAMPLES = """
+keypin doctor -- python my_client_check.py {url}
+keypin doctor --tls 1.2 -- python -m app --server {host}:{port}
+keypin doctor --own-pins -- ./client --pin {pin} --ca {cafile} {url}
+"""
+
+# what stands behind the command is the command's
+SETTINGS = {"allow_interspersed_args": False}
+
+ADDRESSES = ("{url}", "{port}")
+NOT_COVERED = (
+    "keypin run covers what uses Python's ssl, in CPython. Other clients are pinned by their own",
+    "settings, and tested with --own-pins.",
+)
+SHOWN_LINES = 20
+SHOWN_BYTES = 64 * 1024
+UNCERTAIN = "bold yellow"
+JSON_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run of the command ended."""
+
+    exit_code: int | None
+    """None where it had to be ended; negative for a signal"""
+    seconds: float
+    output: list[str]
+    """the last lines"""
+
+    def __str__(self) -> str:
+        if self.exit_code is None:
+            return f"it was still running after {self.seconds:.1f} s (--timeout)"
+        if self.exit_code < 0:
+            return f"it was ended by signal {-self.exit_code}"
+        return f"its exit code was {self.exit_code}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the command, which was told to call a server."""
+
+    pinned: bool
+    """whether that server held the pinned key"""
+    visit: Visit
+    client_certificates: int
+    ending: Ending
+
+    @property
+    def doubt(self) -> str | None:
+        """Why nothing follows from this run; None if something does."""
+        if self.pinned:
+            if self.visit.application_bytes:
+                return None
+            return "the command does not get through to the server with the pinned key either"
+        if not self.visit.handshakes:
+            return "the command did not get to see the server's key"
+        if self.ending.exit_code is None or self.ending.exit_code < 0:
+            return "the command was refused nothing, it came to an untimely end"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What all runs together say."""
+
+    verdict: str
+    code: ExitCode
+    reasons: list[str]
+    runs: list[Run]
+    at_fault: Run | None = None
+    """the run that it follows from, if it is one"""
+
+
+STYLES = {
+    ExitCode.OK: GOOD,
+    ExitCode.BYPASSED: BAD,
+    ExitCode.INCONCLUSIVE: UNCERTAIN,
+}
+
+
+def doctor(
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND...", hidden=True)],
+    tls: Annotated[
+        TlsVersion | None,
+        typer.Option(help="The TLS version that the servers speak; both unless given."),
+    ] = None,
+    own_pins: Annotated[
+        bool,
+        typer.Option(
+            "--own-pins", help="Leave it to the command to pin, instead of keypin run's way."
+        ),
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            help="End a run of the command that takes longer.",
+            callback=positive,
+        ),
+    ] = 30.0,
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> ExitCode:
+    """Test whether a program is pinned, by what servers receive.
+
+    COMMAND is run four times, pinned as by keypin run: against a server with a wrong key, one with
+    the pinned key, and two more of these. They have certificates of one authority, for localhost.
+    In the command, {url}, {host} and {port} say where to connect. {cafile} is the authority (PEM);
+    SSL_CERT_FILE and the like name it, too. {pin}, {pins} (a pin file) and {certificate} (DER) are
+    the pinned key. Exits with 0: pinned, 76: not pinned, 75: inconclusive.
+    """
+    if not any(address in word for word in command for address in ADDRESSES):
+        raise CommandError(
+            ExitCode.USAGE,
+            "the command is not told where to connect: put {url}, or {host} and {port}, into it",
+        )
+    versions: Any = ("1.2", "1.3") if tls is None else (tls.value,)
+    with new_trial(tls=versions) as trial:
+        diagnosis = _diagnose(trial, command, timeout, own_pins=own_pins)
+    if json_:
+        sys.stdout.write(json.dumps(_as_json(diagnosis), indent=2) + "\n")
+    else:
+        _show(diagnosis)
+    return diagnosis.code
+
+
+def _diagnose(trial: Trial, command: list[str], timeout: float, *, own_pins: bool) -> Diagnosis:
+    pins = trial.bench.folder / "pins.toml"
+    trial.bench.pins.dump(pins)
+    runs: list[Run] = []
+    try:
+        for server in trial.calls:
+            words = [_filled(word, server, pins) for word in command]
+            environment = {**os.environ, **trial.bench.environment}
+            if not own_pins:
+                _pin(words, environment, pins)
+            opening = trial.begin(server)
+            ending = _run(words, environment, timeout)
+            arrivals, visit = trial.arrivals(), trial.end(opening)
+            shown = len(server.client_certificates)
+            runs.append(Run(server in trial.pinned, visit, shown, ending))
+            if arrivals:
+                return _bypassed(arrivals, runs, own_pins=own_pins)
+            doubtful = _doubtful(runs)
+            if doubtful is not None:
+                return _inconclusive(doubtful, runs)
+    except Inconclusive as error:
+        return Diagnosis("inconclusive", ExitCode.INCONCLUSIVE, [str(error)], runs, *runs[-1:])
+    return _pinned(runs)
+
+
+def _filled(word: str, server: LocalServer, pins: Path) -> str:
+    """A word of the command with the places for what is known only now filled in."""
+    for place, value in {
+        "{url}": server.url,
+        "{host}": server.host,
+        "{port}": str(server.port),
+        "{cafile}": server.cafile,
+        "{certificate}": server.certificate,
+        "{pin}": str(server.pin),
+        "{pins}": str(pins),
+    }.items():
+        word = word.replace(place, value)
+    return word
+
+
+def _pin(words: list[str], environment: dict[str, str], pins: Path) -> None:
+    """Let a pin file hold in the command, as keypin run does."""
+    environment[_inheritance.PINS] = str(pins)
+    try:
+        _inheritance.pass_on(environment, str(pins))
+    except KeypinError as error:
+        raise CommandError(ExitCode.NOT_PINNED, str(error)) from None
+    escape = _inheritance.find_escape(words, environment)
+    if escape is not None:
+        raise CommandError(ExitCode.NOT_PINNED, f"not run, it would not be pinned: {escape}")
+
+
+def _run(words: list[str], environment: dict[str, str], timeout: float) -> Ending:
+    with tempfile.TemporaryFile() as output:
+        began = time.monotonic()
+        process = _start(words, environment, output)
+        try:
+            exit_code: int | None = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            exit_code = None
+        finally:
+            _end(process)
+        return Ending(exit_code, time.monotonic() - began, _last_lines(output))
+
+
+def _start(
+    words: list[str], environment: dict[str, str], output: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(  # noqa: S603 - what the user said
+            words,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # so that what it starts can be ended with it
+        )
+    except FileNotFoundError:
+        raise CommandError(ExitCode.NO_COMMAND, f"no such program: {words[0]}") from None
+    except OSError as error:
+        raise CommandError(
+            ExitCode.CANNOT_RUN, f"cannot run {words[0]}: {error.strerror}"
+        ) from None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that is still running, and those that it has started."""
+    if process.poll() is not None:
+        return
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+
+
+def _last_lines(output: IO[bytes]) -> list[str]:
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(0, size - SHOWN_BYTES))
+    return output.read().decode(errors="replace").splitlines()[-SHOWN_LINES:]
+
+
+# What follows from the runs
+
+
+def _doubtful(runs: list[Run]) -> Run | None:
+    """The run because of which nothing can be said.
+
+    Before the client has been seen to reach any server, that it did not reach one says nothing.
+    """
+    if not runs[-1].pinned:
+        return None
+    by_importance = sorted(runs, key=lambda run: not run.pinned)
+    return next((run for run in by_importance if run.doubt is not None), None)
+
+
+def _bypassed(arrivals: list[str], runs: list[Run], *, own_pins: bool) -> Diagnosis:
+    why = OWN_CHECK_PASSED if own_pins else NOT_COVERED
+    reasons = [*bypass_report(arrivals), *why]
+    return Diagnosis("not pinned", ExitCode.BYPASSED, reasons, runs, runs[-1])
+
+
+def _inconclusive(doubtful: Run, runs: list[Run]) -> Diagnosis:
+    reasons = [str(doubtful.doubt), f"{doubtful.visit.story}; {doubtful.ending}"]
+    if doubtful.visit.is_distrusted:
+        reasons.append(
+            "It does not trust the authority of the servers. That is in SSL_CERT_FILE,"
+            " REQUESTS_CA_BUNDLE and the like, and {cafile}."
+        )
+    return Diagnosis("inconclusive", ExitCode.INCONCLUSIVE, reasons, runs, doubtful)
+
+
+def _pinned(runs: list[Run]) -> Diagnosis:
+    reasons = ["the server with the pinned key was reached, and the others received nothing"]
+    if any(run.ending.exit_code == 0 for run in runs if not run.pinned):
+        reasons.append(
+            "Where it was refused, its exit code was 0 all the same: does it notice that?"
+        )
+    return Diagnosis("pinned", ExitCode.OK, reasons, runs)
+
+
+def _show(diagnosis: Diagnosis) -> None:
+    page = Page()
+    first, *more = diagnosis.reasons
+    page.line((diagnosis.verdict.upper(), STYLES[diagnosis.code]), f": {first}")
+    for line in more:
+        page.line(line, indent=2)
+    page.line()
+    for run in diagnosis.runs:
+        head = "pinned key   " if run.pinned else "another key  "
+        page.line(f"{run.visit.story}; {run.ending}", indent=2, head=head)
+    if diagnosis.at_fault is not None and diagnosis.at_fault.ending.output:
+        page.line()
+        page.line("What the command wrote, at the end:", indent=2)
+        for line in diagnosis.at_fault.ending.output:
+            page.line((line, "dim"), indent=4)
+
+
+def _as_json(diagnosis: Diagnosis) -> dict[str, Any]:
+    return {
+        "version": JSON_VERSION,
+        "verdict": diagnosis.verdict,
+        "reasons": diagnosis.reasons,
+        "runs": [
+            {
+                "pinned_key": run.pinned,
+                "connections": len(run.visit.connections),
+                "handshakes": run.visit.handshakes,
+                "application_bytes": run.visit.application_bytes,
+                "client_certificates": run.client_certificates,
+                "exit_code": run.ending.exit_code,
+                "seconds": round(run.ending.seconds, 3),
+                "output": run.ending.output,
+            }
+            for run in diagnosis.runs
+        ],
+    }

@@ -1,0 +1,115 @@
+"""`keypin run`: a program that nobody changes, with its TLS connections pinned."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from .. import _inheritance
+from ..errors import KeypinError
+from ..pinset import PinSet
+from .exit_codes import CommandError, ExitCode
+from .files import read_file
+
+__all__ = ["EXAMPLES", "SETTINGS", "run"]
+
+EXAMPLES = """
+keypin run --pins pins.toml -- python app.py --verbose
+keypin run --pins pins.toml -- python -m app
+keypin run --pins pins.toml -- gunicorn app:application
+"""
+
+# what stands behind the command is the command's
+SETTINGS = {"allow_interspersed_args": False}
+
+
+def run(
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND...", hidden=True)],
+    pins: Annotated[
+        Path | None,
+        typer.Option(
+            "--pins",
+            metavar="FILE",
+            help="The pin file; the one that KEYPIN_PINS names unless given.",
+        ),
+    ] = None,
+) -> int:
+    """Run a program that nobody changed, with its connections pinned.
+
+    Every CPython, from 3.11 on, that the command starts, or that is started below it, holds to
+    the pin file, also in other virtual environments, or does not run at all. The exit code is the
+    command's.
+    """
+    environment = dict(os.environ)
+    environment[_inheritance.PINS] = file = _checked(pins)
+    try:
+        _inheritance.pass_on(environment, file)
+    except KeypinError as error:
+        raise CommandError(ExitCode.NOT_PINNED, str(error)) from None
+    escape = _inheritance.find_escape(command, environment)
+    if escape is not None:
+        raise CommandError(ExitCode.NOT_PINNED, f"not run, it would not be pinned: {escape}")
+    try:
+        return _execute(command, environment)
+    except OSError as error:
+        raise _explained(command[0], error) from None
+
+
+def _explained(program: str, error: OSError) -> CommandError:
+    if not isinstance(error, FileNotFoundError):
+        return CommandError(ExitCode.CANNOT_RUN, f"cannot run {program}: {error.strerror}")
+    if shutil.which(program) is None:
+        return CommandError(ExitCode.NO_COMMAND, f"no such program: {program}")
+    return CommandError(
+        ExitCode.CANNOT_RUN, f"cannot run {program}: the interpreter in its first line is not there"
+    )
+
+
+def _checked(option: Path | None) -> str:
+    """The absolute path of the pin file, once it has been found to be good."""
+    name = os.environ.get(_inheritance.PINS) if option is None else option
+    if not name:
+        raise CommandError(
+            ExitCode.USAGE, "which pins? Name a pin file: --pins FILE (or KEYPIN_PINS)"
+        )
+    path = Path(os.path.abspath(name))
+    read_file(path)
+    try:
+        PinSet.load(path)
+    except KeypinError as error:
+        raise CommandError(ExitCode.BAD_FILE, str(error)) from None
+    return str(path)
+
+
+def _execute(command: list[str], environment: dict[str, str]) -> int:
+    """Become the command; where a process cannot do that, wait for the command."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.name == "nt":
+        return _wait_for(command, environment)
+    _become(command, environment)
+
+
+def _become(command: list[str], environment: dict[str, str]) -> NoReturn:
+    # Python ignores these for itself, and the command would inherit it
+    for name in ("SIGPIPE", "SIGXFSZ"):
+        number = getattr(signal, name, None)
+        if number is not None:
+            signal.signal(number, signal.SIG_DFL)
+    os.execvpe(command[0], command, environment)  # noqa: S606 - what the user said
+
+
+def _wait_for(command: list[str], environment: dict[str, str]) -> int:
+    with subprocess.Popen(command, env=environment) as process:  # noqa: S603 - what the user said
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue  # Windows sends Ctrl-C to the command as well, which decides what to do

@@ -1,0 +1,101 @@
+"""KEYPIN_PINS alone, where keypin is installed: keypin.pth pins the process."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+import pytest
+from programs import BOOTSTRAP, HOOK, PINNED, UNPINNED, Scene
+
+
+@pytest.fixture
+def naming(scene: Scene) -> dict[str, str]:
+    """An environment that names the pin file, and no more."""
+    return scene.environment | {"KEYPIN_PINS": str(scene.pins)}
+
+
+@pytest.mark.parametrize("options", [[], ["-I"], ["-E"], ["-Es"]], ids=" ".join)
+def test_a_program_is_pinned(scene, hooked, naming, options):
+    scene.assert_pinned(scene.start(hooked, *options, scene.program, environment=naming))
+
+
+def test_without_the_variable_keypin_is_not_even_imported(scene, hooked):
+    code = "import sys; print(*(n for n in sys.modules if 'keypin' in n), 'ssl' in sys.modules)"
+    done = scene.start(hooked, "-c", code, environment=scene.environment)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+    done = scene.start(hooked, scene.program, environment=scene.environment)
+    assert done.stdout == f"{UNPINNED}\n"
+
+
+def test_a_relative_name_is_made_absolute_for_the_processes_below(scene, hooked):
+    environment = scene.environment | {"KEYPIN_PINS": "pins.toml"}
+    code = """
+import os, subprocess, sys
+os.chdir("/")
+print(os.environ["KEYPIN_PINS"], flush=True)
+subprocess.run([sys.executable, sys.argv[1]])
+"""
+    done = scene.start(hooked, "-c", code, scene.program, environment=environment)
+    assert done.stdout == f"{scene.pins}\n{PINNED}\n", done.stderr
+
+
+def test_a_process_of_an_environment_without_keypin_is_pinned(scene, hooked, bare, naming):
+    code = "import subprocess, sys; subprocess.run(sys.argv[1:])"
+    done = scene.start(hooked, "-c", code, bare, scene.program, environment=naming)
+    scene.assert_pinned(done)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_multiprocessing_hands_on_what_ignores_the_environment(scene, hooked, naming, method):
+    scene.write("main.py", ISOLATED.format(method=method, folder=str(scene.folder)))
+    scene.assert_pinned(scene.start(hooked, "-I", "main.py", environment=naming))
+
+
+ISOLATED = """
+import multiprocessing, sys
+
+def show():
+    sys.path.append({folder!r})
+    import program
+    print(program.requests(), flush=True)
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context({method!r}).Process(target=show)
+    process.start()
+    process.join()
+"""
+
+
+def test_its_own_interpreter_may_ignore_the_environment_and_no_other(scene, hooked, bare, naming):
+    code = """
+import subprocess, sys
+for command in ([sys.executable, "-I"], [sys.argv[2], "-I"], [sys.executable, "-S"]):
+    try:
+        subprocess.run([*command, sys.argv[1]])
+    except PermissionError as error:
+        print(type(error).__name__)
+"""
+    done = scene.start(hooked, "-uc", code, scene.program, bare, environment=naming)
+    assert done.stdout.splitlines() == [PINNED, "ProcessRefused", "ProcessRefused"], done.stderr
+
+
+def test_both_ways_together_pin_once(scene, hooked):
+    code = "import keypin._process as p, sys; print(len(p.installed()), *sys.path, sep='\\n')"
+    done = scene.start(hooked, "-c", code)
+    count, *path = done.stdout.splitlines()
+    assert count == "1"
+    assert str(BOOTSTRAP) not in path
+    scene.assert_pinned(scene.start(hooked, scene.program))
+
+
+def test_the_hook_is_one_line_that_python_runs():
+    [line] = HOOK.read_text().splitlines()
+    assert line.startswith("import ")
+
+
+def test_the_hook_is_installed_with_keypin():
+    """In site-packages itself, where Python looks; editable installs, too."""
+    files = importlib.metadata.files("keypin")
+    [hook] = [file for file in files or () if file.name == "keypin.pth"]
+    assert str(hook.parent) == "."
+    assert hook.read_text() == HOOK.read_text()
