@@ -8,6 +8,7 @@ PIP = $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 DEMO_ARGS ?=
+CLIENTS_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -23,7 +24,7 @@ demo: $(VENV)/.installed-cli ## pinning at work, and attacked, on servers of its
 	@$(BIN)/keypin demo $(DEMO_ARGS)
 
 .PHONY: test
-test: doctest ## every test; prints what it skipped and why (no root)
+test: doctest $(VENV)/.installed-niquests ## every test; prints what it skipped and why (no root)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: doctest
@@ -31,11 +32,15 @@ doctest: $(VENV)/.installed-test ## the examples in the docstrings
 	@$(BIN)/python -m pytest --quiet --doctest-modules src --ignore=src/keypin/_bootstrap
 
 .PHONY: coverage
-coverage: $(VENV)/.installed-test ## the tests again, with the lines and branches that they miss
+coverage: $(VENV)/.installed-niquests ## the tests again, without the matrix of clients, with the lines and branches that they miss
 	@$(BIN)/python -m coverage erase
-	@$(BIN)/python -m coverage run -m pytest --quiet $(PYTEST_ARGS)
+	@$(BIN)/python -m coverage run -m pytest --quiet --ignore=tests/matrix $(PYTEST_ARGS)
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
+
+.PHONY: clients
+clients: $(VENV)/.installed-niquests ## docs/clients.md, from a run of the matrix of clients
+	@$(BIN)/python docs/make_clients.py $(CLIENTS_ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.installed-bench ## the benchmarks; BENCH_ARGS=--quick for a short run
@@ -74,6 +79,11 @@ clean: ## remove what the other targets made, but no virtual environment of anot
 $(VENV)/.installed-%: pyproject.toml $(VENV)/.created | same-python
 	@echo "Installing keypin[$*] into $(VENV) ..." >&2
 	@$(PIP) install --editable '.[$*]'
+	@touch $@
+
+# niquests needs urllib3-future, which takes the place of urllib3 unless it is built like this.
+$(VENV)/.installed-niquests: $(VENV)/.installed-test
+	@URLLIB3_NO_OVERRIDE=1 $(PIP) install --no-cache-dir --no-binary urllib3-future 'niquests>=3.21'
 	@touch $@
 
 $(VENV)/.created:

@@ -21,7 +21,17 @@ from pathlib import Path
 
 from measure import COLUMNS, WIDTHS
 
-SUBJECTS = ("connections", "transfer", "decision", "imports", "libraries", "installed", "replace")
+SUBJECTS = (
+    "connections",
+    "transfer",
+    "decision",
+    "imports",
+    "libraries",
+    "installed",
+    "replace",
+    "pinfile",
+    "checking",
+)
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- written by benchmarks/run.py -->", "<!-- to here -->"
 

@@ -1349,9 +1349,20 @@ def test_a_file_that_grows_while_it_is_read_is_not_read_without_end(
 ) -> None:
     path = tmp_path / "pins.toml"
     path.write_text(EXAMPLE)
+    before = os.stat(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", lambda name: before)
+        path.write_text(EXAMPLE + "# more\n")
+        with pytest.raises(PinFileError, match="it changed while it was read"):
+            PinSet.load(path)
+
+
+def test_a_file_that_is_too_large_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pins.toml"
+    path.write_text(EXAMPLE)
     monkeypatch.setattr(keypin.pinfile, "LARGEST_FILE", len(EXAMPLE) - 1)
-    real = os.stat
-    monkeypatch.setattr(os, "stat", lambda name: os.stat_result([*real(name)[:6], 0, 0, 0, 0]))
     with pytest.raises(PinFileError, match="larger than"):
         PinSet.load(path)
 

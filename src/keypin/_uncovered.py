@@ -67,7 +67,7 @@ NIQUESTS: Final = (
     "set URLLIB3_FUTURE_SSL_BACKEND=ssl, so that niquests uses Python's ssl, which keypin covers"
 )
 LIBPQ: Final = (
-    "sslmode=verify-full sslrootcert=...; or use asyncpg with ssl=a context, or pg8000, which keypin"
+    "sslmode=verify-full sslrootcert=...; or use asyncpg with ssl=context, or pg8000, which keypin"
     " covers"
 )
 COVERED_CLIENT: Final = "use a client that keypin covers (httpx2, requests, aiohttp, urllib3)"

@@ -17,7 +17,18 @@ from .hostnames import normalise
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["Inspection", "inspect_server", "verifying_context"]
+__all__ = [
+    "Inspection",
+    "inspect_connection",
+    "inspect_server",
+    "verifying_context",
+    "why_not_connected",
+]
+
+# what OpenSSL says of an answer that is not TLS, such as HTTP in the clear
+NO_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,35 +104,71 @@ def inspect_server(
     """
     host = normalise(host)
     name = host if server_name is None else normalise(server_name)
+    plain = socket.create_connection((host, port), timeout)
+    return inspect_connection(plain, (host, port), context=context, server_name=name)
+
+
+def inspect_connection(
+    plain: socket.socket, server: tuple[str, int], *, context: ssl.SSLContext, server_name: str
+) -> Inspection:
+    """Shake hands over a connection on which TLS is to begin now, and tell what the server showed.
+
+    Args:
+        plain: it is closed afterwards; its timeout is that of the handshake.
+        server: host and port, in normal form.
+        context: whose certificate authorities count; see `verifying_context`.
+        server_name: what to ask for and to verify, in normal form.
+
+    Raises:
+        OSError: as `inspect_server`.
+    """
+    timeout = plain.gettimeout()
     with (
-        socket.create_connection((host, port), timeout) as plain,
-        context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False) as tls,
+        plain,
+        context.wrap_socket(
+            plain, server_hostname=server_name, do_handshake_on_connect=False
+        ) as tls,
     ):
         try:
             tls.do_handshake()
         except ssl.SSLCertVerificationError as error:
             # the connection that failed still knows what was sent on it, except in OpenSSL 1.1.1
-            sent = sent_chain(connection_of(tls)) or _sent_to_anybody(tls, name, timeout)
+            sent = sent_chain(connection_of(tls)) or _sent_to_anybody(tls, server_name, timeout)
             return Inspection(
-                host, port, name, sent, failure=error.verify_message, failure_code=error.verify_code
+                *server,
+                server_name,
+                sent,
+                failure=error.verify_message,
+                failure_code=error.verify_code,
             )
         except ssl.SSLError as error:
             verified = verified_chain(connection_of(tls))
             if not verified:
                 raise
             sent = sent_chain(connection_of(tls))
-            return Inspection(host, port, name, sent, verified, broken_off=_reason(error))
+            return Inspection(*server, server_name, sent, verified, broken_off=_reason(error))
         return Inspection(
-            host,
-            port,
-            name,
+            *server,
+            server_name,
             sent_chain(connection_of(tls)),
             verified_chain(connection_of(tls)),
             tls_version=tls.version(),
         )
 
 
-def _sent_to_anybody(failed: ssl.SSLSocket, name: str, timeout: float) -> tuple[bytes, ...]:
+def why_not_connected(error: OSError) -> str:
+    """Say in words why there was no connection, or no TLS; certificates aside."""
+    if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
+        return "it closed the connection"
+    if not isinstance(error, ssl.SSLError):
+        return error.strerror or str(error)
+    words = (error.reason or str(error)).replace("_", " ").lower()
+    if error.reason in NO_TLS:
+        return f"it does not speak TLS ({words})"
+    return f"the TLS handshake failed: {words}"
+
+
+def _sent_to_anybody(failed: ssl.SSLSocket, name: str, timeout: float | None) -> tuple[bytes, ...]:
     """Ask the same address again, without verification; () if that leads nowhere either."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

@@ -587,9 +587,12 @@ def _bytes(name: str) -> bytes:
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("a device or pipe, not a file")
     with open(name, "rb") as file:
-        data = file.read(LARGEST_FILE + 1) if status.st_size <= LARGEST_FILE else None
-    if data is None or len(data) > LARGEST_FILE:
+        # one byte more, to see whether it grows; not all that is allowed, which would be allocated
+        data = file.read(status.st_size + 1) if status.st_size <= LARGEST_FILE else None
+    if data is None:
         raise ValueError(f"larger than {LARGEST_FILE // 1024**2} MiB")
+    if len(data) > status.st_size:
+        raise ValueError("it changed while it was read")
     return data
 
 

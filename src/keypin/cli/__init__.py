@@ -1,7 +1,8 @@
-"""The command line: certificates, pinned requests and programs, and whether they are pinned.
+"""The command line.
 
     app            the commands put together, and their errors
-    demo, run, doctor, show, fetch, convert, get
+    demo, show, fetch, convert, get, run, doctor, check, deploy, plan, export, import_,
+    init, add, remove, promote, retire, backup_key
                    one module for each command
     findings       what show found, as text and JSON
     listing        a certificate as lines of text
@@ -23,7 +24,9 @@ from ..errors import MissingExtra
 try:
     import cryptography  # noqa: F401
     import httpx2  # noqa: F401
+    import publicsuffixlist  # noqa: F401
     import rich  # noqa: F401
+    import tomlkit  # noqa: F401
     import typer  # noqa: F401
 except ImportError as error:
     raise MissingExtra(

@@ -14,7 +14,26 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .. import __version__
-from . import convert, demo, doctor, fetch, get, run, show
+from . import (
+    add,
+    backup_key,
+    check,
+    convert,
+    demo,
+    deploy,
+    doctor,
+    export,
+    fetch,
+    get,
+    import_,
+    init,
+    plan,
+    promote,
+    remove,
+    retire,
+    run,
+    show,
+)
 from .exit_codes import CommandError, ExitCode
 from .output import complain
 
@@ -28,6 +47,12 @@ keypin demo
 keypin show api.example.com
 keypin fetch api.example.com -o myCertificate.cer
 keypin get https://api.example.com/ --certificate myCertificate.cer
+keypin check --cafile private-ca.pem
+keypin plan --adoption 30d --refresh 7d --lifetime 47d --rotate-every 1y
+keypin init
+keypin add api.example.com --from live
+keypin backup-key "api 2027"
+keypin export android -o network_security_config.xml
 keypin run --pins pins.toml -- python app.py
 keypin doctor -- python my_client_check.py {url}
 """
@@ -75,6 +100,17 @@ app.command("show", cls=Command, epilog=show.EXAMPLES)(show.show)
 app.command("fetch", cls=Command, epilog=fetch.EXAMPLES)(fetch.fetch)
 app.command("convert", cls=Command, epilog=convert.EXAMPLES)(convert.convert)
 app.command("get", cls=Command, epilog=get.EXAMPLES)(get.get)
+app.command("check", cls=Command, epilog=check.EXAMPLES)(check.check)
+app.command("plan", cls=Command, epilog=plan.EXAMPLES)(plan.plan)
+app.command("init", cls=Command, epilog=init.EXAMPLES)(init.init)
+app.command("add", cls=Command, epilog=add.EXAMPLES)(add.add)
+app.command("remove", cls=Command, epilog=remove.EXAMPLES)(remove.remove)
+app.command("promote", cls=Command, epilog=promote.EXAMPLES)(promote.promote)
+app.command("retire", cls=Command, epilog=retire.EXAMPLES)(retire.retire)
+app.command("backup-key", cls=Command, epilog=backup_key.EXAMPLES)(backup_key.backup_key)
+app.command("export", cls=Command, epilog=export.EXAMPLES)(export.export)
+app.command("import", cls=Command, epilog=import_.EXAMPLES)(import_.import_)
+app.command("deploy", cls=Command, epilog=deploy.EXAMPLES)(deploy.deploy)
 app.command("run", cls=Command, epilog=run.EXAMPLES, context_settings=run.SETTINGS)(run.run)
 app.command("doctor", cls=Command, epilog=doctor.EXAMPLES, context_settings=doctor.SETTINGS)(
     doctor.doctor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 
+from ..inspection import why_not_connected
 from .exit_codes import CommandError, ExitCode
 
 __all__ = ["connection_error", "verification_error"]
@@ -12,11 +13,6 @@ __all__ = ["connection_error", "verification_error"]
 SELF_SIGNED_LEAF = 18
 UNTRUSTED = frozenset({2, 19, 20, 21, 27})
 HOSTNAME_MISMATCH, IP_ADDRESS_MISMATCH = 62, 64
-
-# what OpenSSL says of an answer that is not TLS, such as HTTP in the clear
-NO_TLS = frozenset(
-    {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"}
-)
 
 
 def connection_error(where: str, error: OSError) -> CommandError:
@@ -30,7 +26,9 @@ def connection_error(where: str, error: OSError) -> CommandError:
         return verification_error(where, error.verify_message, error.verify_code)
     if isinstance(error, TimeoutError):
         return CommandError(ExitCode.TIMEOUT, f"{where} did not answer in time (--timeout)")
-    return CommandError(ExitCode.UNREACHABLE, f"cannot connect to {where}: {_why(error)}")
+    return CommandError(
+        ExitCode.UNREACHABLE, f"cannot connect to {where}: {why_not_connected(error)}"
+    )
 
 
 def verification_error(where: str, reason: str, code: int) -> CommandError:
@@ -57,14 +55,3 @@ def advice(code: int) -> list[str]:
     if code in {HOSTNAME_MISMATCH, IP_ADDRESS_MISMATCH}:
         return ["If the server goes by another name, connect to it by that name."]
     return []
-
-
-def _why(error: OSError) -> str:
-    if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
-        return "it closed the connection"
-    if not isinstance(error, ssl.SSLError):
-        return error.strerror or str(error)
-    words = (error.reason or str(error)).replace("_", " ").lower()
-    if error.reason in NO_TLS:
-        return f"it does not speak TLS ({words})"
-    return f"the TLS handshake failed: {words}"

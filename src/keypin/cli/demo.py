@@ -63,7 +63,7 @@ class Step:
 def demo(
     tls: Annotated[TlsVersion, typer.Option(help="The TLS version to speak.")] = TlsVersion.TLS_1_3,
 ) -> None:
-    """Show what pinning does, on real TLS with servers on this machine.
+    """Show pinning at work, on real TLS on this machine.
 
     A certificate authority and its servers are set up on loopback. A client pins, the certificate
     is renewed, the key rotated; then the client is attacked. What counts is what each server

@@ -15,7 +15,11 @@ class ExitCode(IntEnum):
 
     OK = 0
     DEMO_FAILED = 1
-    """keypin demo: a step did not come out as promised"""
+    """keypin demo: a step did not come out as promised; keypin check: warnings only"""
+    CRITICAL = 2
+    """keypin check, keypin deploy, keypin plan: clients are refused, or will be"""
+    UNKNOWN = 3
+    """keypin check, keypin deploy: something could not be told"""
     UNREACHABLE = 7
     """no connection: name unknown, refused, cut off, no TLS"""
     HTTP_ERROR = 22
@@ -32,12 +36,17 @@ class ExitCode(IntEnum):
     """a file is not there, or cannot be read"""
     MISSING_EXTRA = 69
     """keypin[cli] is not installed"""
+    RELOAD_FAILED = 71
+    """keypin deploy: the server could not be told of its new certificate, and has the old one"""
     CANNOT_WRITE = 73
     """a file cannot be written, or is there already"""
     INCONCLUSIVE = 75
     """keypin doctor: whether the program is pinned remains open"""
     BYPASSED = 76
     """keypin doctor: the program is not pinned, a server without the pinned key received bytes"""
+    NOT_ALLOWED = 77
+    """keypin export, import: the result would be less safe, and that was not allowed; keypin add,
+    remove, promote, retire: so would the edit, or it would lock clients out"""
     NOT_PINNED = 78
     """keypin run: the program, or one that it started, could not be pinned and did not run"""
     PIN_MISMATCH = 90

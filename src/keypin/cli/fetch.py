@@ -49,7 +49,7 @@ def fetch(
     timeout: Timeout = 10.0,
     force: Force = False,
 ) -> ExitCode:
-    """Save a server's certificate in DER, for a program that pins it.
+    """Save a server's certificate in DER, for a program to pin.
 
     It is saved only if it verifies: a trusted authority has issued it for this host, and it has
     not expired. A self-signed certificate is refused. The port is 443 unless another is given.

@@ -41,7 +41,7 @@ def run(
         ),
     ] = None,
 ) -> int:
-    """Run a program that nobody changed, with its connections pinned.
+    """Run a program that nobody changed, and pin it.
 
     Every CPython, from 3.11 on, that the command starts, or that is started below it, holds to
     the pin file, also in other virtual environments, or does not run at all. The exit code is the

@@ -1,0 +1,290 @@
+"""What a check found, for machines: JSON, JSON Lines, JUnit XML, Prometheus.
+
+Their shapes are promised in docs/check.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from ..pinset import subject_of
+from .certificates import facts_of, pins_of
+from .findings import Finding, Severity, as_json, exit_code, worst
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from ..pin import Pin
+    from ..pinfile import HostEntry
+    from .live import Sighting
+
+__all__ = [
+    "Report",
+    "finding_line",
+    "json_report",
+    "junit_report",
+    "prometheus_report",
+    "server_line",
+    "summary_line",
+]
+
+VERSION = 1
+NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A check that is over.
+
+    Args:
+        started: with a time zone.
+        finished: the same.
+        findings: all of them.
+        fail_on: see `exit_code`.
+        sightings: what servers showed.
+        seen: of each entry of the file that servers were seen for, which pins they showed.
+        entries: those entries of the file that were checked.
+    """
+
+    started: datetime
+    finished: datetime
+    findings: list[Finding]
+    fail_on: Severity = Severity.WARNING
+    sightings: list[Sighting] = field(default_factory=list)
+    seen: Mapping[str, frozenset[Pin]] = field(default_factory=dict)
+    entries: list[HostEntry] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """What the command exits with."""
+        return exit_code(self.findings, self.fail_on)
+
+
+def json_report(report: Report) -> str:
+    """All of it as one JSON object."""
+    content = {
+        **_summary(report),
+        "findings": [as_json(finding) for finding in report.findings],
+        "servers": [_server(sighting) for sighting in report.sightings],
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def server_line(sighting: Sighting) -> str:
+    """One line of JSON Lines for what a server showed."""
+    return _line("server", _server(sighting))
+
+
+def finding_line(finding: Finding) -> str:
+    """One line of JSON Lines for a finding."""
+    return _line("finding", as_json(finding))
+
+
+def summary_line(report: Report) -> str:
+    """The last line of JSON Lines."""
+    return _line("summary", _summary(report))
+
+
+def junit_report(report: Report) -> bytes:
+    """JUnit's XML: a test case for each server address and each host's rules.
+
+    What is critical, and a warning unless warnings pass, is a failure; what is unknown an error.
+    """
+    cases: defaultdict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for finding in report.findings:
+        cases[finding.host or "the pin file", finding.where or "rules"].append(finding)
+    seconds = f"{(report.finished - report.started).total_seconds():.3f}"
+    suite = ElementTree.Element(
+        "testsuite",
+        {
+            "name": "keypin check",
+            "timestamp": f"{report.started:%Y-%m-%dT%H:%M:%S}",
+            "time": seconds,
+            "tests": str(len(cases)),
+        },
+    )
+    outcomes: Counter[str] = Counter()
+    for (host, where), findings in cases.items():
+        case = ElementTree.SubElement(
+            suite, "testcase", {"classname": _xml(host), "name": _xml(where), "time": "0"}
+        )
+        outcome = _outcome(findings, report.fail_on)
+        outcomes[outcome] += 1
+        text = _xml("\n".join(map(_sentence, findings)))
+        if outcome == "passed":
+            ElementTree.SubElement(case, "system-out").text = text
+            continue
+        worst_one = next(each for each in findings if each.severity is worst(findings))
+        details = {"type": worst_one.code, "message": _xml(worst_one.text)}
+        ElementTree.SubElement(case, outcome, details).text = text
+    for outcome in ("failure", "error"):
+        suite.set(f"{outcome}s", str(outcomes[outcome]))
+    suite.set("skipped", "0")
+    counts = ("name", "tests", "failures", "errors", "time")
+    suites = ElementTree.Element("testsuites", {name: suite.attrib[name] for name in counts})
+    suites.append(suite)
+    ElementTree.indent(suites)
+    written: bytes = ElementTree.tostring(suites, "utf-8", xml_declaration=True)
+    return written + b"\n"
+
+
+def prometheus_report(report: Report) -> str:
+    """Metrics in Prometheus' text format, for the textfile collector of its node exporter."""
+    lines: list[str] = []
+    for name, text, samples in _metrics(report):
+        lines += [f"# HELP keypin_{name} {text}", f"# TYPE keypin_{name} gauge"]
+        for labels, value in samples:
+            shown = ",".join(f'{label}="{_escaped(each)}"' for label, each in labels.items())
+            lines.append(f"keypin_{name}{{{shown}}} {value}" if shown else f"keypin_{name} {value}")
+    return "\n".join(lines) + "\n"
+
+
+Samples = list[tuple[dict[str, str], str]]
+
+
+def _metrics(report: Report) -> Iterator[tuple[str, str, Samples]]:
+    """Name, help and samples of each metric."""
+    finished = _number(report.finished.timestamp())
+    yield "check_timestamp_seconds", "When the last check ended.", [({}, finished)]
+    seconds = _number((report.finished - report.started).total_seconds())
+    yield "check_duration_seconds", "How long it took.", [({}, seconds)]
+    code = str(report.exit_code)
+    help_text = "0 ok, 1 warning, 2 critical, 3 unknown."
+    yield "check_exit_code", f"Exit code of the last check: {help_text}", [({}, code)]
+    counts = Counter(finding.severity for finding in report.findings)
+    findings = [({"severity": each.value}, str(counts[each])) for each in Severity]
+    yield "check_findings", "Findings of the last check.", findings
+    by_host: defaultdict[str, list[Finding]] = defaultdict(list)
+    for finding in report.findings:
+        by_host[finding.host or ""].append(finding)
+    hosts = [({"host": host}, str(worst(some).exit_code)) for host, some in by_host.items()]
+    yield "check_host_status", f"The worst finding of each host: {help_text}", hosts
+    yield (
+        "certificate_expiry_timestamp_seconds",
+        "When the first certificate of the verified chain expires.",
+        list(_certificate_expiries(report.sightings)),
+    )
+    yield (
+        "pins_expiry_timestamp_seconds",
+        "When the pins of an entry of the pin file expire.",
+        [
+            ({"host": entry.name}, _number(entry.expires.timestamp()))
+            for entry in report.entries
+            if entry.expires is not None
+        ],
+    )
+    yield "pin_seen", "Whether a server showed the pinned key.", list(_pins_seen(report))
+
+
+def _certificate_expiries(sightings: Iterable[Sighting]) -> Iterator[tuple[dict[str, str], str]]:
+    for sighting in sightings:
+        chain = sighting.inspection.verified if sighting.inspection is not None else ()
+        ends = [end for der in chain if (end := facts_of(der).not_after) is not None]
+        if ends:
+            labels = {
+                "host": sighting.target.host,
+                "address": sighting.address or "",
+                "port": str(sighting.port),
+                "key": sighting.key or "",
+            }
+            yield labels, _number(min(ends).timestamp())
+
+
+def _pins_seen(report: Report) -> Iterator[tuple[dict[str, str], str]]:
+    for entry in report.entries:
+        seen = report.seen.get(entry.name)
+        if seen is None:
+            continue
+        for each in entry.pins:
+            labels = {"host": entry.name, "pin": str(each.pin), "role": each.role}
+            yield labels, "1" if each.pin in seen else "0"
+
+
+def _summary(report: Report) -> dict[str, Any]:
+    counts = Counter(finding.severity for finding in report.findings)
+    return {
+        "version": VERSION,
+        "started": _moment(report.started),
+        "finished": _moment(report.finished),
+        "severity": worst(report.findings).value,
+        "exit_code": report.exit_code,
+        "counts": {severity.value: counts[severity] for severity in Severity},
+    }
+
+
+def _server(sighting: Sighting) -> dict[str, Any]:
+    target, inspection = sighting.target, sighting.inspection
+    shown: dict[str, Any] = {
+        "host": target.host,
+        "address": sighting.address,
+        "port": sighting.port,
+        "starttls": target.starttls,
+        "key": sighting.key,
+        "other_key": sighting.other_key,
+        "error": sighting.error,
+        "verified": None,
+        "reason": None,
+        "tls_version": None,
+        "broken_off": None,
+        "chain": [],
+    }
+    if inspection is not None:
+        shown |= {
+            "verified": inspection.is_verified,
+            "reason": inspection.failure,
+            "tls_version": inspection.tls_version,
+            "broken_off": inspection.broken_off,
+            "chain": [
+                _certificate(der, pin)
+                for der, pin in zip(inspection.verified, pins_of(inspection.verified), strict=True)
+            ],
+        }
+    return shown
+
+
+def _certificate(der: bytes, pin: Pin | None) -> dict[str, str | None]:
+    end = facts_of(der).not_after
+    return {
+        "pin": None if pin is None else str(pin),
+        "subject": subject_of(der),
+        "not_after": None if end is None else _moment(end),
+    }
+
+
+def _line(kind: str, content: Mapping[str, Any]) -> str:
+    return json.dumps({"kind": kind, **content}) + "\n"
+
+
+def _outcome(findings: list[Finding], fail_on: Severity) -> str:
+    severity = worst(findings)
+    if severity is Severity.UNKNOWN:
+        return "error"
+    return "failure" if exit_code(findings, fail_on) else "passed"
+
+
+def _sentence(finding: Finding) -> str:
+    advice = f" {finding.advice}" if finding.advice else ""
+    return f"{finding.severity}: {finding.text} ({finding.code}){advice}"
+
+
+def _xml(text: str) -> str:
+    """Escape the characters that XML 1.0 has no way to write."""
+    return NOT_IN_XML.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def _escaped(label: str) -> str:
+    return label.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,105 @@
+"""XML, read strictly: elements with their lines, and no document type.
+
+A document type is refused where it begins, so that no entity is ever declared, let alone expanded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn
+from xml.parsers import expat
+from xml.sax.saxutils import escape, quoteattr
+
+from ._conversion import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["Element", "escape", "parse", "quoteattr"]
+
+DEEPEST = 50
+
+
+@dataclass(slots=True)
+class Element:
+    """An element, with its text put together and stripped."""
+
+    name: str
+    attributes: dict[str, str]
+    line: int
+    file: str
+    children: list[Element] = field(default_factory=list)
+    text: str = ""
+
+    def refuse(self, text: str) -> FormatError:
+        """Make the error that this element is not as it should be."""
+        return FormatError(f"<{self.name}>: {text}", self.file, self.line)
+
+    def expect(
+        self, attributes: Collection[str] = (), children: Collection[str] = (), text: bool = False
+    ) -> None:
+        """Refuse everything that is not one of these.
+
+        Attributes of other namespaces (`tools:...`, read by build tools) are none of the format's.
+        """
+        for name in self.attributes:
+            if name not in attributes and ":" not in name:
+                raise self.refuse(f"unknown attribute {name!r}")
+        for child in self.children:
+            if child.name not in children:
+                raise child.refuse(f"not known inside <{self.name}>")
+        if self.text and not text:
+            raise self.refuse(f"text that means nothing: {self.text[:40]!r}")
+
+    def boolean(self, name: str) -> bool | None:
+        """Return an attribute that is true or false; None if it is not there."""
+        value = self.attributes.get(name)
+        if value not in (None, "true", "false"):
+            raise self.refuse(f"{name} is true or false, not {value[:40]!r}")
+        return None if value is None else value == "true"
+
+
+def parse(content: bytes, file: str) -> Element:
+    """Read a document and return its outermost element.
+
+    Raises:
+        FormatError: it is not well-formed, has a document type, or is nested too deeply.
+    """
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    root = Element("", {}, 0, file)
+    open_elements = [root]
+
+    def refuse(text: str) -> NoReturn:
+        raise FormatError(text, file, parser.CurrentLineNumber)
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        if len(open_elements) > DEEPEST:
+            refuse("nested too deeply")
+        element = Element(name, attributes, parser.CurrentLineNumber, file)
+        open_elements[-1].children.append(element)
+        open_elements.append(element)
+
+    def end(_: str) -> None:
+        element = open_elements.pop()
+        element.text = element.text.strip()
+
+    def characters(text: str) -> None:
+        open_elements[-1].text += text
+
+    def document_type(*_: object) -> None:
+        refuse("a document type (<!DOCTYPE>), which this format does not have")
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = characters
+    parser.StartDoctypeDeclHandler = document_type
+    try:
+        parser.Parse(content, True)
+    except expat.ExpatError as error:
+        raise FormatError(f"not XML: {expat.ErrorString(error.code)}", file, error.lineno) from None
+    except FormatError:
+        raise
+    except (LookupError, ValueError) as error:  # an encoding that is not known, or not to expat
+        raise FormatError(f"not XML that can be read: {error}", file, 1) from None
+    return root.children[0]

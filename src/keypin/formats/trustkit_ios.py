@@ -1,0 +1,134 @@
+"""TrustKit for iOS: TSKConfiguration in Info.plist.
+
+https://github.com/datatheorem/TrustKit, parse_configuration.m, configuration_utils.m and
+TSKPinningValidator.m: the exact name decides, then the longest that includes subdomains, of any
+depth; pinning is enforced unless TSKEnforcePinning is false; it ends, in UTC, with
+TSKExpirationDate; fewer than two pins are refused when the app starts, if they are enforced, and
+so are names that are not public. TSKExcludeSubdomainFromParentPolicy exempts one name, not what is
+below it, and may stand only where a wider entry includes it. Reports go to the maker of TrustKit
+unless TSKDisableDefaultReportUri is true. On macOS, CAs that the user added are exempt unless
+TSKIgnorePinningForUserDefinedTrustAnchors is false.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ..pinfile import HostEntry
+from ._conversion import Draft, Reading, located, only_file, pin_file, without_wildcard
+from ._domains import domains, first_date_after, is_public_name
+from ._losses import loss
+from ._plist import dump, load
+from .trustkit_android import refuse_a_single_pin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ..pinfile import PinFile
+    from ._conversion import Certificates, Files, Loss
+    from ._domains import Domain
+    from ._plist import Table
+
+__all__ = ["TITLE", "export", "read"]
+
+TITLE = "TrustKit for iOS"
+FILE = "Info.plist"
+EXCLUDE = "TSKExcludeSubdomainFromParentPolicy"
+SUBDOMAINS, ENFORCE, PINS = "TSKIncludeSubdomains", "TSKEnforcePinning", "TSKPublicKeyHashes"
+EXPIRES, REPORT_URIS = "TSKExpirationDate", "TSKReportUris"
+NO_DEFAULT_REPORT = "TSKDisableDefaultReportUri"
+SWIZZLE, USER_ANCHORS = "TSKSwizzleNetworkDelegates", "TSKIgnorePinningForUserDefinedTrustAnchors"
+# TSKPublicKeyAlgorithms is of versions before 1.6 and has no meaning left
+KEYS = (
+    SUBDOMAINS,
+    ENFORCE,
+    PINS,
+    EXPIRES,
+    REPORT_URIS,
+    NO_DEFAULT_REPORT,
+    "TSKPublicKeyAlgorithms",
+)
+
+
+def export(pins: PinFile, certificates: Certificates) -> Draft:
+    """Write the part of Info.plist that pins."""
+    wanted = [domain for domain in domains(pins.rules()) if is_public_name(domain.name)]
+    refuse_a_single_pin(wanted)
+    pinned = {
+        domain.name: _entry(domain)
+        for domain in wanted
+        if domain.pins or _is_included(domain.name, wanted)
+    }
+    configuration = {SWIZZLE: False, USER_ANCHORS: False, "TSKPinnedDomains": pinned}
+    files = {FILE: dump({"TSKConfiguration": configuration})}
+    return Draft(files, read(files, ()).pins.pin_set())
+
+
+def _is_included(name: str, wanted: Iterable[Domain]) -> bool:
+    return any(
+        wider.pins and wider.subdomains and name.endswith("." + wider.name) for wider in wanted
+    )
+
+
+def _entry(domain: Domain) -> dict[str, Any]:
+    if not domain.pins:
+        return {EXCLUDE: True}
+    entry: dict[str, Any] = {
+        SUBDOMAINS: domain.subdomains,
+        ENFORCE: domain.enforce,
+        NO_DEFAULT_REPORT: True,
+        PINS: [str(pin).removeprefix("sha256/") for pin in domain.pins],
+    }
+    if domain.fails_open is not None:
+        expires = first_date_after(domain.fails_open, device_time=False)
+        if expires is not None:
+            entry[EXPIRES] = expires.isoformat()
+    return entry
+
+
+def read(files: Files, hosts: Sequence[str]) -> Reading:
+    """Read an Info.plist, or a part of one that has TSKPinnedDomains in it."""
+    root = load(*only_file(files))
+    configuration = root.table("TSKConfiguration") or root
+    pinned = configuration.table("TSKPinnedDomains")
+    if pinned is None:
+        raise root.refuse("no TSKConfiguration > TSKPinnedDomains")
+    if configuration is not root:
+        configuration.expect((SWIZZLE, USER_ANCHORS, "TSKPinnedDomains"))
+    losses: list[Loss] = []
+    found = [_host(name, entry, losses) for name, entry in pinned.tables()]
+    return Reading(pin_file(found), tuple(losses))
+
+
+def _host(name: str, entry: Table, losses: list[Loss]) -> HostEntry:
+    with located(entry.file):
+        without_wildcard(name, f"; {SUBDOMAINS} is for that")
+    if entry.boolean(EXCLUDE, False):
+        entry.expect((EXCLUDE,))
+        with located(entry.file):
+            return HostEntry(name, exclude=True)
+    entry.expect((*KEYS, EXCLUDE))
+    expires = _expires(entry)
+    if expires is not None:
+        losses.append(loss("expiry-fails-open", name))
+    if entry.strings(REPORT_URIS):
+        losses.append(loss("report-uri-not-carried", name))
+    with located(entry.file):
+        return HostEntry(
+            f"**.{name}" if entry.boolean(SUBDOMAINS, False) else name,
+            dict.fromkeys(entry.pin(text, PINS) for text in entry.strings(PINS)),
+            expires=expires,
+            on_expiry=None if expires is None else "allow",
+            mode=None if entry.boolean(ENFORCE, True) else "report",
+        )
+
+
+def _expires(entry: Table) -> datetime | None:
+    text = entry.values.get(EXPIRES)
+    if text is None:
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except (TypeError, ValueError):
+        raise entry.refuse(f"a date, 2027-06-01, not {text!r:.40}", EXPIRES) from None

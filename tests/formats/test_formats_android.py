@@ -1,0 +1,313 @@
+"""Android's network security configuration, and TrustKit's for Android."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from some_pins import FIRST, SECOND, THIRD, host, pin_file, pin_files
+
+from keypin.formats import FormatError, export_to, import_from
+
+xmllint = shutil.which("xmllint")
+SCHEMA = Path(__file__).with_name("network_security_config.xsd")
+needs_xmllint = pytest.mark.skipif(xmllint is None, reason="needs xmllint (make system-deps)")
+BOTH = pytest.mark.parametrize("name", ["android", "trustkit-android"])
+
+PIN = str(FIRST).removeprefix("sha256/")
+BACKUP = str(SECOND).removeprefix("sha256/")
+PIN_SET = f"""<pin-set><pin digest="SHA-256">{PIN}</pin>
+<pin digest="SHA-256"> {BACKUP} </pin></pin-set>"""
+
+
+def document(text: str) -> dict[str, bytes]:
+    content = f"<network-security-config>\n{text}\n</network-security-config>"
+    return {"network_security_config.xml": content.encode()}
+
+
+def config(domain: str, more: str = PIN_SET) -> str:
+    return f"<domain-config>{domain}{more}</domain-config>"
+
+
+def domain(name: str, flag: str = "true") -> str:
+    return f'<domain includeSubdomains="{flag}">{name}</domain>'
+
+
+def validated(content: bytes) -> subprocess.CompletedProcess[bytes]:
+    command = [xmllint, "--nonet", "--noout", "--schema", SCHEMA, "-"]
+    return subprocess.run(command, input=content, capture_output=True, timeout=60)
+
+
+@needs_xmllint
+@BOTH
+@settings(max_examples=15)
+@given(
+    file=pin_files(
+        exclude=True, deny=True, fewest_pins=2, modes=("enforce", "report"), fail_open=True
+    )
+)
+def test_what_is_written_is_valid_by_a_schema_of_the_documentation(name, file):
+    [content] = export_to(name, file).files.values()
+    done = validated(content)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@needs_xmllint
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"<network-security-config><domain-config/></network-security-config>",
+        document(config(domain("*.example.com")))["network_security_config.xml"],
+        document(config(domain("a.example")) + config(domain("a.example", "false")))[
+            "network_security_config.xml"
+        ],
+        document(config(domain("a.example"), '<pin-set expiration="soon"/>'))[
+            "network_security_config.xml"
+        ],
+    ],
+)
+def test_the_schema_itself_refuses_what_android_does(wrong):
+    assert validated(wrong).returncode != 0
+
+
+def test_a_configuration_with_everything_is_read():
+    files = document(f"""
+    <base-config cleartextTrafficPermitted="false">
+      <trust-anchors><certificates src="system" /></trust-anchors>
+    </base-config>
+    <domain-config>
+      {domain(" Example.com ")}{domain("example.org", "false")}
+      <pin-set expiration="2027-06-01"><pin digest="SHA-256">{PIN}</pin></pin-set>
+      <domain-config>
+        {domain("pay.example.com", "false")}
+        <pin-set><pin digest="SHA-256">{BACKUP}</pin></pin-set>
+      </domain-config>
+      <domain-config>{domain("inherits.example.com")}</domain-config>
+      <domain-config>{domain("status.example.com", "false")}<pin-set /></domain-config>
+    </domain-config>
+    <domain-config>{domain("plain.example.com", "false")}</domain-config>
+    <domain-config>{domain("elsewhere.example")}</domain-config>
+    <debug-overrides>
+      <trust-anchors><certificates src="@raw/debug_ca" overridePins="true" /></trust-anchors>
+    </debug-overrides>
+    """)
+    imported = import_from("android", files)
+    entries = {entry.name: entry for entry in imported.pins.hosts}
+    assert list(entries) == [
+        "**.example.com",
+        "example.org",
+        "pay.example.com",
+        "**.inherits.example.com",
+        "status.example.com",
+        "plain.example.com",
+    ]
+    lapses = datetime(2027, 6, 1, 12, tzinfo=UTC)
+    for name in ("**.example.com", "example.org", "**.inherits.example.com"):
+        assert [entry.pin for entry in entries[name].pins] == [FIRST]
+        assert (entries[name].expires, entries[name].on_expiry) == (lapses, "allow")
+    assert [entry.pin for entry in entries["pay.example.com"].pins] == [SECOND]
+    assert entries["pay.example.com"].expires is None
+    assert entries["status.example.com"].exclude
+    assert entries["plain.example.com"].exclude  # its own config has no pins, and counts
+    names = {each.name for each in imported.losses}
+    assert names == {
+        "cleartext-not-carried",
+        "trust-anchors-not-carried",
+        "debug-overrides-not-carried",
+        "expiry-fails-open",
+        "expiry-time-zone",
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        (
+            '<trust-anchors><certificates src="@raw/ca"/></trust-anchors>',
+            "trust-anchors-restricted",
+        ),
+        ('<certificateTransparency enabled="true"/>', "transparency-not-carried"),
+    ],
+)
+def test_what_a_pin_file_cannot_demand_is_a_loss_towards_less_safety(more, name):
+    losses = import_from("android", document(config(domain("a.example"), PIN_SET + more))).losses
+    assert [(each.name, each.direction, each.host) for each in losses] == [
+        (name, "less-safe", "a.example")
+    ]
+
+
+def test_certificate_transparency_that_is_not_demanded_is_no_loss():
+    more = '<certificateTransparency enabled="false"/>'
+    assert (
+        import_from("android", document(config(domain("a.example"), PIN_SET + more))).losses == ()
+    )
+
+
+DOCTYPE = b"""<?xml version="1.0"?>
+<!DOCTYPE network-security-config [<!ENTITY a "aaaaaaaaaa">
+<!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>
+<network-security-config>&b;</network-security-config>"""
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("content", "line", "why"),
+    [
+        (DOCTYPE, 2, "a document type"),
+        (b"<network-security-config>", 1, "not XML: no element found"),
+        (b'<?xml version="1.0" encoding="TF-8"?><a/>', 1, "unknown encoding"),
+        (b'<?xml version="1.0" encoding="shift_jis"?><a/>', 1, "multi-byte"),
+        (b"<manifest/>", 1, "not an Android network security configuration"),
+        (b"<network-security-config>\xff</network-security-config>", 1, "not XML"),
+        (b"<a>" * 100, 1, "nested too deeply"),
+        (b"<network-security-config>\n<pins/></network-security-config>", 2, "not known inside"),
+        (b"<network-security-config>hello</network-security-config>", 1, "means nothing"),
+        (b"<network-security-config/>", None, "no host with pins"),
+    ],
+)
+def test_a_document_that_is_none_is_refused_with_its_line(name, content, line, why):
+    with pytest.raises(FormatError, match=why) as caught:
+        import_from(name, {"nsc.xml": content})
+    assert caught.value.line == line
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (config(""), "names no <domain>"),
+        (config(domain("*.example.com")), "a wildcard"),
+        (config(domain("example.com", "yes")), "true or false, not 'yes'"),
+        (config('<domain includesubdomains="true">a.example</domain>'), "unknown attribute"),
+        (config(domain("")), "not a host name"),
+        (config(domain("a.example"), PIN_SET + PIN_SET), "a second one"),
+        (config(domain("a.example")) + config(domain("a.example")), "is the same host as"),
+        (
+            config(domain("a.example"), '<pin-set><pin digest="SHA-1">x</pin></pin-set>'),
+            "the only one that there is",
+        ),
+        (
+            config(domain("a.example"), '<pin-set><pin digest="SHA-256">AAAA</pin></pin-set>'),
+            "32 bytes, this one 3",
+        ),
+        (
+            config(domain("a.example"), PIN_SET.replace("<pin-set", '<pin-set expiration="2027"')),
+            "expiration is a date",
+        ),
+        (
+            config(
+                domain("a.example"), PIN_SET.replace("<pin-set", '<pin-set expiration="2027-02-30"')
+            ),
+            "expiration is a date",
+        ),
+        ("<base-config/><base-config/>", "a second one"),
+        (f"<base-config>{PIN_SET}</base-config>", "not known inside"),
+        (config(domain("a.example"), PIN_SET + "<pinset/>"), "not known inside"),
+    ],
+)
+def test_what_means_nothing_is_refused(name, text, why):
+    with pytest.raises(FormatError, match=why):
+        import_from(name, document(text))
+
+
+def test_attributes_of_build_tools_are_no_ones_business():
+    content = f"""<network-security-config xmlns:tools="http://schemas.android.com/tools">
+    <domain-config tools:ignore="MissingBackupPin">{domain("a.example")}{PIN_SET}</domain-config>
+    </network-security-config>"""
+    assert import_from("android", {"nsc.xml": content.encode()}).losses == ()
+
+
+# TrustKit
+
+
+def trustkit(flag: str, more: str = "") -> str:
+    return f'<trustkit-config enforcePinning="{flag}">{more}</trustkit-config>'
+
+
+def test_trustkit_does_not_enforce_unless_told():
+    uri = "<report-uri>https://reports.example/</report-uri>"
+    files = document(
+        config(domain("a.example"))
+        + config(domain("b.example"), PIN_SET + trustkit("true"))
+        + config(domain("c.example"), PIN_SET + trustkit("false", uri))
+    )
+    imported = import_from("trustkit-android", files)
+    assert [entry.mode for entry in imported.pins.hosts] == ["report", None, "report"]
+    assert [(each.name, each.host) for each in imported.losses] == [
+        ("report-uri-not-carried", "c.example")
+    ]
+
+
+def test_android_refuses_to_ignore_what_is_trustkits():
+    files = document(config(domain("a.example"), PIN_SET + trustkit("true")))
+    with pytest.raises(FormatError, match="import it as trustkit-android"):
+        import_from("android", files)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (config(domain("a.example") + domain("b.example")), "pins the last only"),
+        (
+            f"""<domain-config>{domain("a.example")}{PIN_SET}
+            <domain-config><domain>b.a.example</domain></domain-config></domain-config>""",
+            "TrustKit for true",
+        ),
+        (
+            config(domain("a.example")) + config(domain("b.a.example"), ""),
+            "write an empty <pin-set>",
+        ),
+    ],
+)
+def test_what_android_and_trustkit_read_in_two_ways_is_refused(text, why):
+    with pytest.raises(FormatError, match=why):
+        import_from("trustkit-android", document(text))
+
+
+def test_subdomains_that_are_not_inherited_are_read_in_one_way():
+    text = f"""<domain-config>{domain("a.example", "false")}{PIN_SET}
+    <domain-config><domain>b.a.example</domain></domain-config></domain-config>"""
+    names = [entry.name for entry in import_from("trustkit-android", document(text)).pins.hosts]
+    assert names == ["a.example", "b.a.example"]
+
+
+def test_an_unpinned_domain_that_nothing_wider_covers_is_no_problem():
+    files = document(config(domain("a.example")) + config(domain("other.example"), ""))
+    assert len(import_from("trustkit-android", files).pins.hosts) == 1
+
+
+@pytest.mark.parametrize("name", ["trustkit-android", "trustkit-ios"])
+def test_one_pin_is_refused_as_trustkit_would_when_the_app_starts(name):
+    with pytest.raises(FormatError, match="add a backup"):
+        export_to(name, pin_file(host("a.example.com", FIRST)))
+    reported = export_to(name, pin_file(host("a.example.com", FIRST, mode="report")))
+    assert reported.files
+
+
+@pytest.mark.parametrize("name", ["trustkit-android", "trustkit-ios", "hpkp", "tlsa", "chromium"])
+@pytest.mark.parametrize("unsaid", ["127.0.0.1", "::1", "localhost"])
+def test_a_host_that_a_system_cannot_pin_is_a_loss_towards_less_safety(name, unsaid):
+    file = pin_file(host("a.example.com"), host(unsaid))
+    [found] = [each for each in export_to(name, file).losses if each.name == "host-unpinned"]
+    assert (found.host, found.direction) == (unsaid, "less-safe")
+    with pytest.raises(FormatError, match=r"none of the hosts|no host with pins"):
+        export_to(name, pin_file(host(unsaid)))
+
+
+def test_an_ipv6_address_is_left_out_on_android():
+    file = pin_file(host("a.example"), host("::1"), host("127.0.0.1"))
+    [found] = export_to("android", file).losses
+    assert (found.name, found.host) == ("host-unpinned", "::1")
+
+
+def test_two_rules_for_one_domain_are_put_together_and_that_is_told():
+    file = pin_file(host("example.com", FIRST), host("**.example.com", SECOND, THIRD))
+    losses = export_to("android", file).losses
+    assert [(each.name, each.host) for each in losses] == [
+        ("other-pins-accepted", "example.com"),
+        ("other-pins-accepted", "**.example.com"),
+    ]
