@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, wraps
 from typing import TYPE_CHECKING
 
 from keypin import Pinner, PinSet, Rule
@@ -73,3 +74,17 @@ def exchange(connection: ssl.SSLSocket) -> bytes:
     """Send a request and read the beginning of the answer."""
     connection.sendall(REQUEST)
     return connection.recv(4096)
+
+
+def in_a_thread_of_its_own(test):
+    """Run a test where a tracer may raise: that can leave a thread with an exception as handled.
+
+    Exceptions that come after it in that thread lose their contexts.
+    """
+
+    @wraps(test)
+    def run(*arguments, **more):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(test, *arguments, **more).result()
+
+    return run

@@ -65,6 +65,6 @@ __all__ = [
 ]
 
 # Loaded before pytest where pins are in force as Python starts; there is nothing to rewrite for it.
-__doc__ += "\nPYTEST_DONT_REWRITE\n"
+__doc__ = f"{__doc__ or ''}\nPYTEST_DONT_REWRITE\n"
 
 __version__ = "0.1.0"

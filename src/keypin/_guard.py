@@ -281,6 +281,8 @@ class Guard:
         afterwards. So the connection is cut, also where the decision was interrupted, because
         undecided is not approved; then `do_handshake` raises.
         """
+        if self._connection is not None and self._connection.session_reused:
+            return  # no certificate is asked for; decided when OpenSSL can tell whose session it is
         try:
             if self.refusal is None and not self.approved:
                 self._decide(self._pinner.pins, version)

@@ -202,7 +202,7 @@ def find_error(error: BaseException | None) -> PinMismatch | None:
     """Dig the `PinMismatch` out of whatever a library raised around it.
 
     Looks through causes, contexts, arguments, attributes (urllib3's and urllib's `reason`,
-    aiohttp's `certificate_error`) and exception groups.
+    aiohttp's `certificate_error`, botocore's `kwargs`) and exception groups.
     """
     seen: set[int] = set()
     waiting = [error] if error is not None else []
@@ -221,6 +221,8 @@ def _inside(error: BaseException) -> Iterator[BaseException]:
     if isinstance(error, BaseExceptionGroup):
         fields += error.exceptions
     for field in fields:
+        if isinstance(field, dict):  # botocore's `kwargs`
+            field = list(field.values())
         for value in field if isinstance(field, list | tuple) else (field,):
             if isinstance(value, BaseException):
                 yield value

@@ -138,6 +138,7 @@ BAD = {
     "pkcs8": (encrypted(PrivateFormat.PKCS8), "an encrypted private key"),
     "old": (encrypted(PrivateFormat.TraditionalOpenSSL), "encrypted, or not base64"),
     "pss": (new_key("rsa-pss").pem, "a pin of its own"),
+    "several": (new_key("p-256").pem + pinned().key.pem, "several keys"),
     "forged": (forged_request(), "not signed with its own key"),
     "crl": (b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", "a revocation list"),
     "backwards": (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,8 @@ import pytest
 
 from keypin import Pin, PinFileError, PinSet
 from keypin.cli import pin_file_edits
+from keypin.cli.exit_codes import CommandError
+from keypin.editing.changes import add_pin
 from keypin.pinfile import PinEntry, PinFile
 
 if TYPE_CHECKING:
@@ -164,6 +168,17 @@ def test_a_lonely_pin_is_warned_of(keypin, file):
     assert ended.code == 0
     assert f"keypin: warning: new.example accepts one key only: {C}." in ended.error
     assert "api.example.com" not in ended.error
+
+
+@pytest.mark.parametrize("role", ["planned", "backup"])
+def test_a_host_of_which_no_key_is_in_service_is_warned_of(keypin, file, role):
+    ended = keypin("add", "new.example", "--from", C, "--role", role)
+    assert ended.code == 0
+    assert "new.example has no key in service (active or retiring)" in ended.error
+    file.write_text(FILE.replace('"backup"', f'"{role}"'))
+    ended = keypin("remove", HOST, "2026")
+    assert ended.code == 0
+    assert f"{HOST} has no key in service (active or retiring)" in ended.error
 
 
 def test_a_new_host_that_takes_over_from_a_wider_one_is_warned_of(keypin, file):
@@ -592,6 +607,40 @@ def test_what_another_wrote_meanwhile_is_not_overwritten(keypin, file, monkeypat
     assert (ended.code, ended.output) == (73, b"")
     assert ended.error == "keypin: pins.toml was changed meanwhile: try again\n"
     assert file.read_text() == FILE + "# another's\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs locks of folders")
+def test_of_two_edits_at_once_none_is_lost(file, monkeypatch):
+    def edit(key: str) -> pin_file_edits.Edit:
+        return pin_file_edits.prepare_edit(
+            file, lambda draft: add_pin(draft, HOST, PinEntry(Pin(C), "active", key))
+        )
+
+    write = pin_file_edits.written_atomically
+    writing, errors = threading.Event(), []
+
+    @contextmanager
+    def slowly(path):
+        with write(path) as opened:
+            yield opened
+            writing.set()
+            second.join(0.5)  # which waits, in the meantime
+
+    def write_second():
+        writing.wait(10)
+        try:
+            pin_file_edits.write_edit(edits[1])
+        except CommandError as error:
+            errors.append(error)
+
+    edits = edit("first"), edit("second")
+    monkeypatch.setattr(pin_file_edits, "written_atomically", slowly)
+    second = threading.Thread(target=write_second)
+    second.start()
+    pin_file_edits.write_edit(edits[0])
+    second.join(10)
+    assert [str(error) for error in errors] == [f"{file} was changed meanwhile: try again"]
+    assert "first" in roles(file)
 
 
 def test_a_file_that_cannot_be_written_stays_whole(keypin, file, monkeypatch):

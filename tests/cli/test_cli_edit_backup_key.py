@@ -327,6 +327,14 @@ def test_a_short_passphrase_in_the_environment_is_refused(keypin, pins, tmp_path
     assert left(tmp_path) == ["pins.toml"]
 
 
+def test_a_passphrase_that_is_not_text_is_refused(keypin, pins, tmp_path, monkeypatch):
+    monkeypatch.setenv("KEYPIN_PASSPHRASE", "\udcff" * 20)  # as Python reads bytes that are none
+    ended = keypin("backup-key", "spare")
+    assert ended.code == 64
+    assert "KEYPIN_PASSPHRASE: not UTF-8" in ended.error
+    assert left(tmp_path) == ["pins.toml"]
+
+
 def test_without_a_terminal_the_key_is_not_written_unencrypted(pins, tmp_path, clean_environment):
     clean_environment.pop("KEYPIN_PASSPHRASE", None)
     done = subprocess.run(
@@ -470,7 +478,7 @@ def test_whatever_happens_there_is_all_of_it_or_nothing(
         for file in tmp_path.glob("spare*"):
             file.unlink()
         pins.write_text(FILE)
-    assert [seen.count(name) for name in CHANGES] == [4, 1, 5, 1, 1]
+    assert [seen.count(name) for name in CHANGES] == [5, 1, 5, 1, 1]
     assert {key for _, key, _ in outcomes} == {None, "spare"}
 
 
@@ -492,7 +500,7 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize(("changes", "is_published"), [(1, False), (11, False), (12, True)])
+@pytest.mark.parametrize(("changes", "is_published"), [(1, False), (12, False), (13, True)])
 def test_a_program_that_is_killed_has_published_no_pin_without_its_key(
     pins, tmp_path, clean_environment, changes, is_published
 ):

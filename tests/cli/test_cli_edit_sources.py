@@ -103,6 +103,8 @@ def test_the_pin_of_every_kind_of_file_is_that_of_openssl(keypin, keys, pins, ki
             assert ended.code == 65
             assert "a private key of a kind that certificates carry in more than one" in ended.error
             assert pinned(pins, f"{number}.example") == []
+            rehearsed = keypin("check", "--candidate", source)
+            assert (rehearsed.code, "a pin of its own" in rehearsed.error) == (65, True)
         else:
             assert ended.code == 0, ended.error
             assert pinned(pins, f"{number}.example") == [wanted]

@@ -183,6 +183,28 @@ def test_certificates_are_found_by_their_keys(keypin, pins, tmp_path, credential
     assert again.code == 73
 
 
+def test_an_app_is_not_left_with_certificates_of_an_earlier_export(
+    keypin, pins, tmp_path, credential
+):
+    pins(HostEntry("api.example.com", [credential.pin], match="leaf"))
+    (tmp_path / "certificates").mkdir()
+    (tmp_path / "certificates" / "new.cer").write_bytes(credential.certificate)
+    folder = tmp_path / "out" / "www" / "certificates"
+    folder.mkdir(parents=True)
+    (folder / "old.CER").write_bytes(b"revoked since")
+    less_safe = ("other-pins-accepted", "leaf-becomes-chain", "certificate-becomes-anchor")
+    allowed = [word for name in less_safe for word in ("--allow", name)]
+    export = ["export", "cordova", "--certificates", "certificates", "-o", "out", "--force"]
+    ended = keypin(*export, *allowed)
+    assert ended.code == 73
+    assert "holds other files that would count, too: old.CER. Remove them first" in ended.error
+    assert os.listdir(folder) == ["old.CER"]
+    (folder / "old.CER").unlink()
+    assert keypin(*export, *allowed).code == 0
+    assert keypin(*export, *allowed).code == 0
+    assert os.listdir(folder) == ["new.cer"]
+
+
 def test_a_folder_that_cannot_be_made_is_named(keypin, pins, tmp_path, credential):
     pins(HostEntry("a.example", [credential.pin], match="leaf"))
     (tmp_path / "leaf.cer").write_bytes(credential.certificate)

@@ -19,6 +19,7 @@ from scene import (
     authority,
     connect,
     exchange,
+    in_a_thread_of_its_own,
     pinned,
     pinner_for,
     pins_for,
@@ -79,6 +80,7 @@ def lines_of_a_refusal(context, server):
     return lines[0]
 
 
+@in_a_thread_of_its_own
 def test_an_interruption_anywhere_in_the_handshake_shows_no_client_certificate(
     version, with_client_certificate, clients
 ):
@@ -102,6 +104,7 @@ def test_an_interruption_anywhere_in_the_handshake_shows_no_client_certificate(
     assert sum(record.client_certificate_seen for record in records) == 0
 
 
+@in_a_thread_of_its_own
 def test_an_interruption_leaves_nothing_to_flush_for_an_object(
     version, with_client_certificate, clients
 ):

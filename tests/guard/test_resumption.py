@@ -194,3 +194,25 @@ def test_a_server_cannot_renegotiate_to_another_certificate(guarded):
         server.settle()
         assert bool(server.renegotiated) is not guarded
         assert (server.bytes_afterwards == 0) is guarded
+
+
+@pytest.mark.parametrize("resumption", ["tickets", "session-ids"])
+def test_a_client_with_a_certificate_resumes_too(version, resumption, clients, me, tmp_path):
+    """OpenSSL can tell whose session it is only when the handshake is over."""
+    files = me.write(tmp_path / "me")
+    pinner = pinner_for(pinned())
+    context = trusting(pinner)
+    context.load_cert_chain(files.chain, files.key)
+    with Server(
+        pinned(), tls=[version], resumption=resumption, client_ca=clients.certificate
+    ) as server:
+        session = session_of(context, server)
+        with connect(context, server, session=session) as connection:
+            assert connection.session_reused
+            assert exchange(connection).startswith(b"HTTP/1.1 200")
+        received = server.application_bytes
+        pinner.replace(pins_for(unpinned()))
+        with pytest.raises(PinMismatch):
+            connect(context, server, session=session)
+        assert [record.client_certificate_seen for record in server.settle()][1:] == [False, False]
+        assert server.application_bytes == received

@@ -49,6 +49,6 @@ async def abort(transport: asyncio.WriteTransport) -> None:
 
 async def end_transports() -> None:
     """Let the loop go on until transports that were aborted have closed their sockets."""
-    # connection_lost is called in the loop's next round; some wrap another transport
-    for _ in range(3):
-        await asyncio.sleep(0)
+    # connection_lost is called in a later round of the loop; some wrap another transport
+    for _ in range(10):
+        await asyncio.sleep(0.001)

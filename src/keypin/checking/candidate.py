@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
+from .._der import OBJECT_IDENTIFIER, SEQUENCE, _content
 from ..errors import CertificateFormatError
 from ..pin import Pin, pin_of
 from .paths import UNREADABLE, is_authority, parse
@@ -25,9 +26,9 @@ from .paths import UNREADABLE, is_authority, parse
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 
-__all__ = ["Candidate", "Kind", "OtherFormat", "certificate_for"]
+__all__ = ["Candidate", "Kind", "OtherFormat", "certificate_for", "public_half"]
 
 SEVERAL_SPELLINGS = (
     "a key that certificates may spell in several ways, such as RSA-PSS, and each has a pin of its"
@@ -146,9 +147,37 @@ class Candidate:
             ) from None
         except (ValueError, UnsupportedAlgorithm) as error:
             raise OtherFormat(f"not a private key: {error}") from None
-        if ID_RSASSA_PSS in der:
-            raise CertificateFormatError(SEVERAL_SPELLINGS)
-        return cls.from_public_key(_public(key.public_key()))
+        return cls.from_public_key(public_half(key, der))
+
+
+def public_half(key: PrivateKeyTypes, der: bytes) -> bytes:
+    """The public half of a private key as certificates carry it: SubjectPublicKeyInfo in DER.
+
+    cryptography forgets that a key said of itself to be RSA-PSS, or how it told its curve; and
+    another encoding is another pin.
+
+    Args:
+        key: the key.
+        der: what it was read from.
+
+    Raises:
+        CertificateFormatError: a key that certificates may spell in several ways.
+    """
+    spki = _public(key.public_key())
+    is_unusual = ID_RSASSA_PSS in der
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        is_unusual = _curve(spki) not in der
+    if is_unusual:
+        raise CertificateFormatError(SEVERAL_SPELLINGS)
+    return spki
+
+
+def _curve(spki: bytes) -> bytes:
+    """The parameters in a key's AlgorithmIdentifier (RFC 5480, section 2.1): a curve's name."""
+    start, end = _content(spki, 0, len(spki), SEQUENCE, "subjectPublicKeyInfo")
+    start, end = _content(spki, start, end, SEQUENCE, "algorithm")
+    _, start = _content(spki, start, end, OBJECT_IDENTIFIER, "algorithm identifier")
+    return spki[start:end]
 
 
 def _public(key: PublicKeyTypes) -> bytes:

@@ -216,6 +216,8 @@ def check(
     )
     if not candidate and (at is not None or against):
         raise CommandError(ExitCode.USAGE, "--at and --against are for --candidate")
+    if candidate and capath is not None:
+        raise CommandError(ExitCode.USAGE, "--capath is not for --candidate: use --cafile")
     named = [_host_and_port(text) for text in hosts or ()]
     more = [_host_and_port(text) for text in also or ()]
     where = Where(
@@ -238,7 +240,9 @@ def check(
             with authority_errors(cafile, capath):
                 contexts = Contexts(cafile, capath)
             manner = Manner(timeout, workers, not one_key, family)
-            inquiry.look(judge, targets_of(file, where, named, more), contexts, manner)
+            targets = targets_of(file, where, named, more)
+            _refuse_strangers(where, judge, targets)
+            inquiry.look(judge, targets, contexts, manner)
             inquiry.found(judge.summing_up(whole_file=not named))
         only = [host for host, _ in (*named, *more)] if named else None
         inquiry.read(judge, _entries(judge, only), expires_within)
@@ -387,6 +391,22 @@ def _refuse_contradictions(*alternatives: dict[str, bool]) -> None:
     for options in alternatives:
         if all(options.values()):
             raise CommandError(ExitCode.USAGE, f"{' or '.join(options)}, not both")
+
+
+def _refuse_strangers(where: Where, judge: Judge, targets: Iterable[Target]) -> None:
+    """Refuse to say how to connect to what is no host of the file, and so is most likely mistyped.
+
+    Options may name hosts that this check leaves out, so that one set of them does for all checks.
+    """
+    known = {None, *(target.host for target in targets)}
+    for option, hosts in (
+        ("--port", where.ports),
+        ("--starttls", where.starttls),
+        ("--connect-to", where.addresses),
+    ):
+        for host in hosts:
+            if host not in known and judge.entry_of(host or "") is None:
+                raise CommandError(ExitCode.USAGE, f"{option}: {host} is in no entry of the file")
 
 
 def _host_and_port(text: str) -> HostAndPort:

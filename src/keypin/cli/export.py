@@ -22,7 +22,9 @@ from .options import Force
 from .targets import CERTIFICATE_SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
+
+    from ..formats import Format
 
 __all__ = ["EXAMPLES", "export"]
 
@@ -89,7 +91,7 @@ def export(
         [content] = result.files.values()
         sys.stdout.write(content.decode())
     else:
-        _write(result.files, output, is_folder=FORMATS[format].is_folder, force=force)
+        _write(result.files, output, FORMATS[format], force=force)
     return ExitCode.OK
 
 
@@ -128,14 +130,16 @@ def _new_name(stem: str, names: set[str]) -> str:
     return name
 
 
-def _write(files: Mapping[str, bytes], output: Path, *, is_folder: bool, force: bool) -> None:
-    if not is_folder:
+def _write(files: Mapping[str, bytes], output: Path, format: Format, *, force: bool) -> None:
+    if not format.is_folder:
         [content] = files.values()
         new_file(output, content, force=force)
         return
     paths = {output / name: content for name, content in files.items()}
     for path in paths:
         refuse_to_overwrite(path, force=force)
+    if format.takes_all is not None:
+        _refuse_others(paths, format.takes_all)
     for path, content in paths.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,3 +148,20 @@ def _write(files: Mapping[str, bytes], output: Path, *, is_folder: bool, force: 
                 ExitCode.CANNOT_WRITE, f"cannot make {path.parent}: {error.strerror}"
             ) from None
         new_file(path, content, force=force)
+
+
+def _refuse_others(paths: Collection[Path], ending: str) -> None:
+    """Refuse to write beside files of an earlier export, which would still count.
+
+    Raises:
+        CommandError: there are some.
+    """
+    for folder in {path.parent for path in paths if path.suffix == ending}:
+        there = folder.iterdir() if folder.is_dir() else ()
+        others = [path.name for path in there if path.name.lower().endswith(ending)]
+        if left := sorted(set(others) - {path.name for path in paths}):
+            raise CommandError(
+                ExitCode.CANNOT_WRITE,
+                f"{folder} holds other files that would count, too: {', '.join(left)}. Remove them"
+                " first",
+            )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -20,7 +19,6 @@ from cryptography.hazmat.primitives.serialization import (
 
 from .._der import (
     INTEGER,
-    OBJECT_IDENTIFIER,
     SEQUENCE,
     DerError,
     _content,
@@ -28,7 +26,8 @@ from .._der import (
     read_public_key,
 )
 from ..certificate_file import describe_other_format
-from ..errors import PinFormatError
+from ..checking.candidate import public_half
+from ..errors import CertificateFormatError, PinFormatError
 from ..pin import Pin
 from .certificate_files import CERTIFICATE_LABELS, PEM_BLOCK, read_certificates
 from .exit_codes import CommandError, ExitCode
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["FoundKey", "pin_of_request", "read_key"]
 
 REQUEST_LABELS = {"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"}
-RSASSA_PSS = bytes.fromhex("06092a864886f70d01010a")  # id-RSASSA-PSS (RFC 4055, section 1.2)
 UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
 
 
@@ -144,31 +142,15 @@ def _request(path: Path, request: x509.CertificateSigningRequest) -> FoundKey:
 
 
 def _private(path: Path, key: PrivateKeyTypes, der: bytes) -> FoundKey:
-    """Pin the public half of a private key in the way that certificates usually carry it.
-
-    cryptography forgets that a key said of itself to be RSA-PSS, or how it told its curve; and
-    another encoding is another pin.
-    """
-    public = key.public_key()
-    unusual = RSASSA_PSS in der
-    if isinstance(public, ec.EllipticCurvePublicKey):
-        unusual = _curve(public) not in der
-    if unusual:
+    """Pin the public half of a private key in the way that certificates carry it."""
+    try:
+        return FoundKey(Pin.from_public_key(public_half(key, der)), "a private key")
+    except CertificateFormatError:
         raise _bad(
             path,
             "a private key of a kind that certificates carry in more than one way: name its"
             f" certificate, its request, or its public key (openssl pkey -in {path} -pubout)",
-        )
-    return FoundKey(_pin(public), "a private key")
-
-
-def _curve(public: ec.EllipticCurvePublicKey) -> bytes:
-    """The parameters in a key's AlgorithmIdentifier (RFC 5480, section 2.1): a curve's name."""
-    der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    start, end = _content(der, 0, len(der), SEQUENCE, "subjectPublicKeyInfo")
-    start, end = _content(der, start, end, SEQUENCE, "algorithm")
-    _, start = _content(der, start, end, OBJECT_IDENTIFIER, "algorithm identifier")
-    return der[start:end]
+        ) from None
 
 
 def _pin(public: PublicKeyTypes) -> Pin:

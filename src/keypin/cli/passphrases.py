@@ -54,6 +54,10 @@ def _only_line(file: Path) -> str:
 def _fit(passphrase: str, where: str) -> str:
     if len(passphrase) < SHORTEST:
         raise CommandError(ExitCode.USAGE, f"{where}: shorter than {SHORTEST} characters")
+    try:
+        passphrase.encode()
+    except UnicodeEncodeError:
+        raise CommandError(ExitCode.USAGE, f"{where}: not UTF-8") from None
     return passphrase
 
 

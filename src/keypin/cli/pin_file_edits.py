@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -19,7 +21,7 @@ from .files import read_file
 from .output import Page, complain, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from ..editing.changes import Change, Draft
@@ -113,16 +115,41 @@ def write_edit(edit: Edit) -> None:
     Raises:
         CommandError: it cannot be written, or is no longer what was read.
     """
-    # the user, or another command, may have been quicker
-    if read_file(edit.path) != edit.old:
-        raise CommandError(ExitCode.CANNOT_WRITE, f"{edit.path} was changed meanwhile: try again")
+    with _no_other_edit(edit.path):
+        # the user, or another command, may have been quicker
+        if read_file(edit.path) != edit.old:
+            raise CommandError(
+                ExitCode.CANNOT_WRITE, f"{edit.path} was changed meanwhile: try again"
+            )
+        try:
+            with written_atomically(edit.path) as file:
+                file.write(edit.new)
+        except OSError as error:
+            raise CommandError(
+                ExitCode.CANNOT_WRITE, f"cannot write {edit.path}: {error.strerror or error}"
+            ) from None
+
+
+@contextmanager
+def _no_other_edit(path: Path) -> Iterator[None]:
+    """Let other commands that would write this file wait, where the system has locks for that.
+
+    The folder is locked: the file itself is another one after each edit.
+    """
     try:
-        with written_atomically(edit.path) as file:
-            file.write(edit.new)
-    except OSError as error:
-        raise CommandError(
-            ExitCode.CANNOT_WRITE, f"cannot write {edit.path}: {error.strerror or error}"
-        ) from None
+        import fcntl
+
+        folder = os.open(Path(os.path.realpath(path)).parent, os.O_RDONLY)
+    except (ImportError, OSError):
+        folder = None
+    try:
+        if folder is not None:
+            with suppress(OSError):  # a disk without locks
+                fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        if folder is not None:
+            os.close(folder)
 
 
 def report_edit(edit: Edit, *, dry_run: bool) -> None:

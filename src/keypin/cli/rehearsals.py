@@ -12,6 +12,7 @@ from ..checking.candidate import Candidate, OtherFormat
 from ..checking.paths import TrustStore
 from ..checking.rehearsal import rehearse
 from ..errors import CertificateFormatError, HostnameError, KeypinError, PinFormatError
+from ..pin import pin_of
 from ..pinset import PinSet
 from .certificate_files import CERTIFICATE_LABELS, PEM_BLOCK, read_certificates
 from .exit_codes import CommandError, ExitCode
@@ -117,9 +118,9 @@ def read_candidate(path: Path) -> Candidate:
         CommandError: it is not there, or none of these.
     """
     data = read_file(path)
-    blocks = {block[1].decode("ascii"): block[2] for block in PEM_BLOCK.finditer(data)}
+    blocks = [(block[1].decode("ascii"), block[2]) for block in PEM_BLOCK.finditer(data)]
     try:
-        if not CERTIFICATE_LABELS & blocks.keys():
+        if not any(label in CERTIFICATE_LABELS for label, _ in blocks):
             candidate = _from_pem(blocks) if blocks else _from_der(data)
             if candidate is not None:
                 return candidate
@@ -128,14 +129,20 @@ def read_candidate(path: Path) -> Candidate:
         raise CommandError(ExitCode.BAD_FILE, f"{path}: {error}") from None
 
 
-def _from_pem(blocks: dict[str, bytes]) -> Candidate | None:
-    for label in blocks.keys() & READERS.keys():
+def _from_pem(blocks: Sequence[tuple[str, bytes]]) -> Candidate | None:
+    found: list[Candidate] = []
+    for label, text in blocks:
+        if label not in READERS:
+            continue
         try:
-            der = base64.b64decode(b"".join(blocks[label].split()), validate=True)
+            der = base64.b64decode(b"".join(text.split()), validate=True)
         except binascii.Error:  # RFC 1421: headers before the text
             raise CertificateFormatError(f"{label}: encrypted, or not base64") from None
-        return READERS[label](der)
-    return None
+        found.append(READERS[label](der))
+    if len({pin_of(each.certificates[0]) for each in found}) > 1:
+        raise CertificateFormatError("several keys; put the one to rehearse in a file of its own")
+    # of a key and its request, the request has the names
+    return max(found, key=lambda each: len(each.names), default=None)
 
 
 def _from_der(data: bytes) -> Candidate | None:

@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 A_LABEL = "any-host"  # stands for the hosts of a pattern
+IN_SERVICE = ("active", "retiring")
 NEXT_STEP = {
     "planned": "it is not in service yet; to give it up: keypin remove, or --revoke if it was lost",
     "backup": "it is not in service; to give it up: keypin remove, or --revoke if it was lost",
@@ -96,7 +97,7 @@ def add_pin(draft: Draft, name: str, entry: PinEntry, *, expires: datetime | Non
     if old is None:
         new = HostEntry(name, [entry], expires=expires)
         done = [f"{name}: a new host"]
-        warnings = list(_taken_over(draft, name))
+        warnings = [*_taken_over(draft, name), *_none_active(new)]
     else:
         _refuse_known(old, entry)
         new = _changed(old, pins=(*old.pins, entry), expires=expires or old.expires)
@@ -122,10 +123,13 @@ def remove_pin(draft: Draft, name: str, which: str, *, revoked: bool = False) ->
     """
     host = find_host(draft, name)
     denied = _denied(host, which)
+    warnings: list[str] = []
     if denied is None:
         entry = find_pin(host, which)
         new = _changed_or_refused(host, [pin for pin in host.pins if pin is not entry])
         shown, refusing = describe(entry), entry.role == "revoked"
+        if entry.role in IN_SERVICE:
+            warnings = list(_none_active(new))
     else:
         new = _changed(host, deny=tuple(pin for pin in host.deny if pin != denied))
         shown, refusing = f"{denied} (denied)", True
@@ -135,7 +139,7 @@ def remove_pin(draft: Draft, name: str, which: str, *, revoked: bool = False) ->
             " shows this key is accepted wherever another key of its chain is pinned. If that is"
             " meant: --revoked"
         )
-    return _change(draft, new, [f"{host.name}: removed {shown}"], _too_few(new))
+    return _change(draft, new, [f"{host.name}: removed {shown}"], [*_too_few(new), *warnings])
 
 
 def remove_host(draft: Draft, name: str) -> Change:
@@ -453,7 +457,14 @@ def _too_few(host: HostEntry) -> Iterator[str]:
 
 
 def _none_active(host: HostEntry) -> Iterator[str]:
-    if not any(entry.role == "active" for entry in host.pins):
+    roles = {entry.role for entry in host.pins}
+    if not roles.intersection(IN_SERVICE):
+        yield (
+            f"{host.name} has no key in service (active or retiring): if its servers show another"
+            " key, clients with this file refuse them. Add that key too (keypin add), or let the"
+            " servers use one of these first (keypin promote)"
+        )
+    elif "active" not in roles:
         yield f"{host.name} has no active key: keypin promote"
 
 

@@ -59,11 +59,13 @@ class Format:
         module: which of this package writes and reads it.
         words: what it is, for lists.
         is_folder: whether it is several files.
+        takes_all: the ending of files that count if they are beside those that were written, too.
     """
 
     module: str
     words: str
     is_folder: bool = False
+    takes_all: str | None = None
 
 
 FORMATS = {
@@ -73,7 +75,9 @@ FORMATS = {
     "trustkit-android": Format("trustkit_android", "TrustKit for Android, in the same as android"),
     "okhttp": Format("okhttp", "OkHttp's CertificatePinner, in Kotlin"),
     "okhttp-java": Format("okhttp_java", "OkHttp's CertificatePinner, in Java"),
-    "cordova": Format("cordova", "certificate files for Cordova's advanced-http", is_folder=True),
+    "cordova": Format(
+        "cordova", "certificate files for Cordova's advanced-http", is_folder=True, takes_all=".cer"
+    ),
     "curl": Format("curl", "curl --pinnedpubkey, a command for each host"),
     "hpkp": Format("hpkp", "the header Public-Key-Pins (RFC 7469), one for each host"),
     "tlsa": Format("tlsa", "DANE's TLSA records (RFC 6698), for zone files"),
