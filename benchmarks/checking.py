@@ -27,7 +27,7 @@ from keypin.pinfile import HostEntry, PinEntry, PinFile
 __all__ = ["run"]
 
 HOSTS, QUICK_HOSTS = 2000, 50
-ROUNDS, QUICK_ROUNDS = 10, 1
+ROUNDS, QUICK_ROUNDS = 3, 1
 S_TIME_SECONDS, QUICK_S_TIME_SECONDS = 5, 1
 DOMAIN = "bench.example"
 WORKERS = 32
