@@ -109,8 +109,11 @@ class Pinner:
                 is installed then.
             UncoveredClient: likewise, where the program turns that warning into an error.
         """
-        found = _process.install(self)
-        self._searched = None if found.left else self._pins
+        with LOCK:
+            again = self in _process.installed()
+            found = _process.install(self)
+            if not again:  # else nothing was searched
+                self._searched = None if found.left else self._pins
         try:
             self._settle_open_connections(found)
             _uncovered.look_around()

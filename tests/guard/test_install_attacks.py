@@ -413,9 +413,13 @@ def test_options_that_are_set_back_meanwhile_do_not_let_a_server_renegotiate():
 # Open connections, found late
 
 
-def test_what_report_mode_let_pass_is_refused_when_it_ends(wrong):
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_report_mode_let_pass_is_refused_when_it_ends(times, wrong):
     pinner = Pinner(pins_for(pinned(), mode="report"))
-    with connect(default_context(), wrong) as connection, pinner.installed():
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(connect(default_context(), wrong))
+        for _ in range(times):
+            stack.enter_context(pinner.installed())
         exchange(connection)
         pinner.replace(pins_for(pinned()))
         with pytest.raises(UnverifiedConnection):
