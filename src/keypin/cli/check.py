@@ -31,11 +31,10 @@ from ..checking.reports import (
 )
 from ..checking.starttls import PORTS
 from ..checking.targets import Where, targets_of
-from ..errors import HostnameError, KeypinError
+from ..errors import HostnameError
 from ..hostnames import normalise
-from ..pinfile import PinFile
 from .exit_codes import CommandError, ExitCode
-from .files import read_file, written_atomically
+from .files import read_pin_file, written_atomically
 from .finding_lines import list_findings, summary_of
 from .options import Cafile, Capath, Timeout, authority_errors
 from .output import Page
@@ -234,7 +233,7 @@ def check(
         files = [pins, *(against or ())]
         inquiry.found(rehearse_files(candidate, files, names, at, cafiles))
     else:
-        file = _read_pin_file(pins)
+        file = read_pin_file(pins)
         judge = Judge(file, inquiry.started, expires_within)
         if not lint_only:
             with authority_errors(cafile, capath):
@@ -360,14 +359,6 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
     ) as progress:
         task = progress.add_task("")
         yield lambda done, known: progress.update(task, completed=done, total=known)
-
-
-def _read_pin_file(path: Path) -> PinFile:
-    read_file(path)
-    try:
-        return PinFile.load(path)
-    except KeypinError as error:
-        raise CommandError(ExitCode.BAD_FILE, str(error)) from None
 
 
 def _entries(judge: Judge, hosts: Sequence[str] | None) -> list[HostEntry]:

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import KeypinError
 from ..formats import FORMATS, Certificate, FormatError, export_to
 from ..pin import Pin
-from ..pinfile import PinFile
 from .certificate_files import read_certificates
 from .certificates import summarise
 from .conversions import Allow, ForeignFormat, Json, Strict, report
 from .exit_codes import CommandError, ExitCode
-from .files import new_file, read_file, refuse_to_overwrite
+from .files import new_file, read_pin_file, refuse_to_overwrite
 from .options import Force
 from .targets import CERTIFICATE_SUFFIXES
 
@@ -78,7 +76,7 @@ def export(
         raise CommandError(
             ExitCode.USAGE, f"{format} is several files: name a folder for them with -o FOLDER"
         )
-    file = _read_pin_file(pins)
+    file = read_pin_file(pins)
     known = {} if certificates is None else _certificates(certificates)
     try:
         result = export_to(format, file, known)
@@ -93,14 +91,6 @@ def export(
     else:
         _write(result.files, output, FORMATS[format], force=force)
     return ExitCode.OK
-
-
-def _read_pin_file(path: Path) -> PinFile:
-    read_file(path)
-    try:
-        return PinFile.load(path)
-    except KeypinError as error:
-        raise CommandError(ExitCode.BAD_FILE, str(error)) from None
 
 
 def _certificates(folder: Path) -> Mapping[Pin, Certificate]:

@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from .. import _atomic_file
+from ..errors import KeypinError
+from ..pinfile import PinFile
 from .exit_codes import CommandError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["new_file", "read_file", "refuse_to_overwrite", "written_atomically"]
+__all__ = ["new_file", "read_file", "read_pin_file", "refuse_to_overwrite", "written_atomically"]
 
 
 def read_file(path: Path) -> bytes:
@@ -28,6 +30,19 @@ def read_file(path: Path) -> bytes:
         raise CommandError(ExitCode.NO_FILE, f"no such file: {path}") from None
     except (OSError, ValueError) as error:
         raise CommandError(ExitCode.NO_FILE, f"cannot read {path}: {_why(error)}") from None
+
+
+def read_pin_file(path: Path) -> PinFile:
+    """Read a pin file.
+
+    Raises:
+        CommandError: it is not there, cannot be read, or is not right.
+    """
+    read_file(path)
+    try:
+        return PinFile.load(path)
+    except KeypinError as error:
+        raise CommandError(ExitCode.BAD_FILE, str(error)) from None
 
 
 def refuse_to_overwrite(path: Path, *, force: bool) -> None:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import HostnameError, PinFileError
-from ..pinfile import PinFile
+from ..errors import HostnameError
 from ..planning import Impossible, Plan, Policy, Start, make_plan
 from ..planning.advice import ways_out
 from ..planning.clients import days
@@ -20,7 +19,7 @@ from ..planning.picture import draw
 from ..planning.start import start_of
 from ..planning.story import first_break, notes, settings, tell
 from .exit_codes import CommandError, ExitCode
-from .files import new_file, read_file, refuse_to_overwrite
+from .files import new_file, read_pin_file, refuse_to_overwrite
 from .options import Force
 from .output import Page
 
@@ -296,7 +295,7 @@ def _start(
         raise CommandError(ExitCode.USAGE, f"--issued {issued} is behind the first day, {first}")
     if pins is None:
         return Start.anew(first, issued)
-    file, older = _read(pins), [_read(path) for path in against]
+    file, older = read_pin_file(pins), [read_pin_file(path) for path in against]
     try:
         return start_of(
             file,
@@ -311,14 +310,6 @@ def _start(
         raise CommandError(ExitCode.USAGE, f"{error} (--host)") from None
     except Impossible as error:
         raise CommandError(ExitCode.USAGE, f"{pins}: {error}") from None
-
-
-def _read(path: Path) -> PinFile:
-    read_file(path)
-    try:
-        return PinFile.load(path)
-    except PinFileError as error:
-        raise CommandError(ExitCode.BAD_FILE, str(error)) from None
 
 
 def _impossible(why: str, ways: Iterable[Way]) -> str:
