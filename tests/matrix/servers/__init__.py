@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from . import databases, mail, messaging, others
 
 if TYPE_CHECKING:
-    from keypin.lab import Credential
+    from real_servers.programs import Ports
 
-    from .programs import Ports
+    from keypin.lab import Credential
 
 __all__ = ["PROGRAMS", "Program"]
 

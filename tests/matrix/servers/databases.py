@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .programs import Ports, find, free_port, home, run, running, unprivileged_user
+from real_servers.programs import Ports, find, free_port, home, run, running, unprivileged_user
 
 if TYPE_CHECKING:
     from keypin.lab import Credential

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .programs import Ports, find, free_port, home, only, running
+from real_servers.programs import Ports, find, free_port, home, only, running
 
 if TYPE_CHECKING:
     from keypin.lab import Credential

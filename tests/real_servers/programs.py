@@ -9,15 +9,27 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from keypin.lab import Credential
 
-__all__ = ["Ports", "find", "free_port", "home", "only", "run", "running", "unprivileged_user"]
+__all__ = [
+    "Ports",
+    "find",
+    "free_port",
+    "free_ports",
+    "home",
+    "only",
+    "process",
+    "run",
+    "running",
+    "soon",
+    "unprivileged_user",
+]
 
 Ports = dict[str, int]
 """protocol -> port of 127.0.0.1"""
@@ -33,9 +45,25 @@ def find(program: str, path: str = PATH) -> str | None:
 
 def free_port() -> int:
     """A port that nobody uses at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    (port,) = free_ports(1)
     return port
+
+
+def free_ports(count: int) -> list[int]:
+    """As many ports, each another, that nobody uses at the moment."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
+
+
+def soon(is_so: Callable[[], object]) -> bool:
+    """Whether something becomes true within a while; for what a program does in its own time."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def unprivileged_user() -> str | None:
@@ -120,31 +148,58 @@ def running(
     Raises:
         RuntimeError: the server ended, or did not begin to listen; what it said is in the message.
     """
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
+    with (
+        tempfile.NamedTemporaryFile() as output,
+        process(command, ports.values(), Path(output.name), user=user, environment=environment),
+    ):
+        yield ports
+
+
+@contextmanager
+def process(
+    command: Sequence[str | Path],
+    ports: Iterable[int],
+    output: Path,
+    *,
+    user: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server as `running` does, with its process and what it says at hand.
+
+    Args:
+        command: with its arguments.
+        ports: of 127.0.0.1, on which it will accept connections; the block begins when it does.
+        output: the file for what it says.
+        user: whom it runs as.
+        environment: of the server, beside PATH and the locale.
+
+    Raises:
+        RuntimeError: the server ended, or did not begin to listen; what it said is in the message.
+    """
+    with output.open("wb") as said:
+        server = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=said,
             stderr=subprocess.STDOUT,
             **_surroundings(user, environment),
         )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        for port in ports:
+            while not _listens(port):
+                if server.poll() is not None or time.monotonic() > deadline:
+                    text = output.read_text(errors="replace")
+                    raise RuntimeError(f"{command[0]} does not listen on {port}: {text}")
+                time.sleep(0.02)
+        yield server
+    finally:
+        server.terminate()
         try:
-            deadline = time.monotonic() + PATIENCE
-            for port in ports.values():
-                while not _listens(port):
-                    if process.poll() is not None or time.monotonic() > deadline:
-                        output.seek(0)
-                        said = output.read().decode(errors="replace")
-                        raise RuntimeError(f"{command[0]} does not listen on {port}: {said}")
-                    time.sleep(0.02)
-            yield ports
-        finally:
-            process.terminate()
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            server.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 def _surroundings(user: str | None, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
