@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.resources
-import inspect
+import ssl
 import subprocess
 import sys
 import zipfile
@@ -23,66 +22,7 @@ from keypin import (
     find_error,
 )
 from keypin.client import AsyncClient, Client
-from keypin.lab import Authority, ConnectProxy, Http, Server, self_signed
-
-
-class Blocking:
-    """An AsyncClient used as if it were a Client, so that both pass the same tests."""
-
-    def __init__(self, runner, *arguments, **options):
-        self._run = runner
-        self._client = AsyncClient(*arguments, **options)
-
-    def __getattr__(self, name):
-        value = getattr(self._client, name)
-        if inspect.iscoroutinefunction(value):
-            return lambda *arguments, **more: self._run(lambda: value(*arguments, **more))
-        return value
-
-    def close(self):
-        self._run(self._client.aclose)
-
-
-@pytest.fixture(params=["Client", "AsyncClient"])
-def make(request, tmp_path):
-    """Make a client, and the folder of its certificates."""
-    folder = tmp_path / "certificates"
-    folder.mkdir()
-    (folder / "pinned.cer").write_bytes(pinned().certificate)
-    (folder / "unpinned.cer").write_bytes(unpinned().certificate)
-    (folder / "pem.cer").write_bytes(pinned().chain_pem)
-    (folder / "self-signed.cer").write_bytes(self_signed(HOST).certificate)
-    cafile = tmp_path / "ca.pem"
-    cafile.write_text(authority().pem)
-    made = []
-    with asyncio.Runner() as runner:
-
-        def make(server=None, **options):
-            options = {"cafile": cafile, "certificates": folder, "trust_env": False, **options}
-            if server is not None:
-                options.setdefault("base_url", server.url_for(HOST))
-            if request.param == "Client":
-                client = Client(**options)
-            else:
-                client = Blocking(lambda work: runner.run(work()), **options)
-            made.append(client)
-            return client
-
-        yield make
-        for client in made:
-            client.close()
-
-
-@pytest.fixture
-def right(version):
-    with Server(pinned(), tls=[version]) as server:
-        yield server
-
-
-@pytest.fixture
-def wrong(version):
-    with Server(unpinned(), tls=[version]) as server:
-        yield server
+from keypin.lab import Authority, ConnectProxy, Http, Server
 
 
 def pin(client, names="pinned.cer"):
@@ -277,14 +217,8 @@ def test_redirects_are_not_followed_unless_asked_for_and_then_within_the_pins(
     assert wrong.application_bytes == 0
 
 
-def test_a_streamed_response_fails_in_the_middle_when_the_pins_change(right, tmp_path):
-    folder = tmp_path / "certificates"
-    folder.mkdir()
-    (folder / "pinned.cer").write_bytes(pinned().certificate)
-    (folder / "unpinned.cer").write_bytes(unpinned().certificate)
-    cafile = tmp_path / "ca.pem"
-    cafile.write_text(authority().pem)
-    with Client(right.url_for(HOST), folder, cafile, trust_env=False) as client:
+def test_a_streamed_response_fails_in_the_middle_when_the_pins_change(right, folder, tmp_path):
+    with Client(right.url_for(HOST), folder, tmp_path / "ca.pem", trust_env=False) as client:
         client.pin_trusted_certificate_public_key("pinned.cer")
         with pytest.raises(PinMismatch):
             with client.stream("GET", "/bytes/50000000") as response:
@@ -321,6 +255,20 @@ def test_it_works_through_a_proxy_and_not_through_one_that_intercepts(make, righ
         assert proxy.interceptor is not None
         proxy.interceptor.settle()
         assert proxy.interceptor.application_bytes == 0
+
+
+def test_it_works_through_a_proxy_that_is_reached_by_tls(make, right, wrong):
+    trusting = ssl.create_default_context(cadata=authority().pem)
+    with ConnectProxy(unpinned()) as proxy:
+        through = httpx2.Proxy(proxy.url_for(HOST), ssl_context=trusting)
+        client = pin(make(right, proxy=through))
+        assert client.get("/").status_code == 200
+        assert client.resource_request("/a", timeout=20).send().ok
+        with pytest.raises(PinMismatch):
+            client.get(wrong.url_for(HOST))
+        client.close()
+    wrong.settle()
+    assert wrong.application_bytes == 0
 
 
 @pytest.mark.parametrize("option", ["verify", "transport", "mounts", "event_hooks", "cert", "tyop"])
@@ -362,14 +310,21 @@ def test_a_relative_folder_is_the_one_of_the_time_of_making(make, right, tmp_pat
     assert pin(client).get("/").status_code == 200
 
 
-def test_certificates_in_the_resources_of_a_package(make, right, tmp_path, monkeypatch):
+def test_certificates_and_authorities_in_the_resources_of_a_package(make, right, tmp_path, monkeypatch):
     archive = tmp_path / "application.zip"
     with zipfile.ZipFile(archive, "w") as zipped:
         zipped.writestr("zipped_application/__init__.py", "")
         zipped.writestr("zipped_application/certificates/pinned.cer", pinned().certificate)
+        zipped.writestr("zipped_application/ca.pem", "# für uns\n" + authority().pem)
+        zipped.writestr("zipped_application/empty.pem", "")
     monkeypatch.syspath_prepend(archive)
-    folder = importlib.resources.files("zipped_application") / "certificates"
-    client = make(right, certificates=folder)
+    resources = importlib.resources.files("zipped_application")
+    folder = resources / "certificates"
+    with pytest.raises(CertificateFormatError, match=r"empty\.pem"):
+        make(right, certificates=folder, cafile=resources / "empty.pem")
+    with pytest.raises(FileNotFoundError):
+        make(right, certificates=folder, cafile=resources / "missing.pem")
+    client = make(right, certificates=folder, cafile=resources / "ca.pem")
     with pytest.raises(CertificateNotFound):
         pin(client, "missing.cer")
     assert pin(client).get("/").status_code == 200

@@ -6,6 +6,22 @@
 Traceback (most recent call last):
     ...
 keypin.errors.NotPinned: this client has no pin yet: call pin_trusted_certificate_public_key() ...
+
+What it is made of, each part importing only from those above it:
+
+    failures         what a resource request fails with
+    _challenges      WWW-Authenticate, read as RFC 9110 says                   no I/O
+    _urls            where a URL leads; origins                                no I/O
+    _tokens          AccessToken; the cache that callers share                 no I/O
+    _exchange        one request and its answer: the steps of a flow           no I/O
+    _redirects       where a redirect leads, and what may go there             no I/O
+    _token_endpoint  the request for a token, and its answer, by oauthlib      no I/O
+    _flows           what happens from a request to its result, as steps       no I/O
+    _pinning         what both clients share: their pins, and who may leave
+    _deadline        an end to a blocking request as a whole
+    _running         takes the steps of a flow: in a thread, or in a task
+    _response, _resource  ResourceResponse; ResourceRequest, which is built up piece by piece
+    _sync, _async    Client; AsyncClient
 """
 
 from ..errors import MissingExtra
@@ -18,6 +34,28 @@ except ImportError as error:
     ) from error
 
 from ._async import AsyncClient
+from ._resource import AsyncResourceRequest, ResourceRequest
+from ._response import ResourceResponse
 from ._sync import Client
+from ._tokens import AccessToken
+from .failures import (
+    AuthorizationRefused,
+    RequestFailed,
+    RequestTimeout,
+    ServerError,
+    Unreachable,
+)
 
-__all__ = ["AsyncClient", "Client"]
+__all__ = [
+    "AccessToken",
+    "AsyncClient",
+    "AsyncResourceRequest",
+    "AuthorizationRefused",
+    "Client",
+    "RequestFailed",
+    "RequestTimeout",
+    "ResourceRequest",
+    "ResourceResponse",
+    "ServerError",
+    "Unreachable",
+]

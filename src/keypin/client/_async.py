@@ -5,18 +5,28 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+import anyio
 import httpx2
 
+from ._deadline import seconds
 from ._pinning import PinnedClient, pin_errors
+from ._resource import TIMEOUT, AsyncResourceRequest
+from ._running import run_async
+from ._tokens import normalised_scope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
+
+    from ._tokens import AccessToken
 
 __all__ = ["AsyncClient"]
 
 
 class AsyncClient(PinnedClient):
     __doc__ = PinnedClient.__doc__
+
+    _http: httpx2.AsyncClient
+    _new_event = staticmethod(anyio.Event)
 
     def _open(self, options: dict[str, Any]) -> None:
         async def admit(request: httpx2.Request) -> None:
@@ -67,6 +77,31 @@ class AsyncClient(PinnedClient):
     async def delete(self, url: str, **more: Any) -> httpx2.Response:
         """Send a DELETE request."""
         return await self.request("DELETE", url, **more)
+
+    def resource_request(
+        self,
+        url: str,
+        method: str = "GET",
+        *,
+        timeout: float | None = TIMEOUT,
+        scope: str | None = None,
+    ) -> AsyncResourceRequest:
+        """As `Client.resource_request`; what is awaited is the request's `send`."""
+        return AsyncResourceRequest(self._http, self._flows, url, method, timeout, scope)
+
+    async def obtain_access_token(
+        self,
+        scope: str = "",
+        *,
+        timeout: float | None = TIMEOUT,  # noqa: ASYNC109 - as Client has it
+    ) -> AccessToken:
+        """As `Client.obtain_access_token`."""
+        flow = self._flows.obtain(normalised_scope(scope))
+        return await run_async(flow, self._http, seconds(timeout))
+
+    async def clear_access_token(self, token: AccessToken) -> None:
+        """As `Client.clear_access_token`."""
+        self._flows.tokens.drop(token.value)
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 from ..certificate_file import pins_from_files
-from ..errors import CertificateNotFound, NotPinned, PlainHTTPRefused, find_error
+from ..errors import CertificateFormatError, CertificateNotFound, NotPinned, PlainHTTPRefused, find_error
 from ..pinner import Pinner
 from ..pinset import PinSet
+from ._flows import Flows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from importlib.resources.abc import Traversable
 
     from ..pinset import Verdict
+    from ._tokens import Event
 
 __all__ = ["PinnedClient", "pin_errors"]
 
@@ -52,13 +54,18 @@ class PinnedClient(ABC):
         base_url: what relative URLs are joined to.
         certificates: the folder of the program's certificate files: a path, or an
             `importlib.resources` Traversable such as `files("myapp") / "certificates"`.
-        cafile: PEM file of the certificate authorities to trust, for a private CA; the system's
-            authorities if None.
+        cafile: PEM file of the certificate authorities to trust, for a private CA, a path or a
+            Traversable; the system's authorities if None.
         require_pin: True: until it is pinned, every request is refused with `NotPinned`. False:
             ordinary verified TLS until then.
         client_certificate: PEM file of the client's own certificate and key, or a tuple
             (certificate, key) or (certificate, key, password). It is shown to pinned servers only.
         on_verdict: see `keypin.Pinner`.
+        client_id: this program's name at an OAuth 2.0 server, if it obtains access tokens: as a
+            confidential client, with the client credentials grant (RFC 6749, section 4.4).
+        client_secret: its password there.
+        token_url: the server's token endpoint, an https URL; `az/v1/token` below the base URL if
+            None. It must hold a pinned key, as every server.
         options: `auth`, `cookies`, `default_encoding`, `follow_redirects` (False), `headers`,
             `http1`, `http2`, `limits`, `max_redirects`, `params`, `proxy`, `timeout` (5 seconds
             for each step) and `trust_env`, as httpx2's clients take them.
@@ -71,11 +78,14 @@ class PinnedClient(ABC):
         self,
         base_url: str = "",
         certificates: str | PathLike[str] | Traversable | None = None,
-        cafile: str | PathLike[str] | None = None,
+        cafile: str | PathLike[str] | Traversable | None = None,
         require_pin: bool = True,
         *,
         client_certificate: str | PathLike[str] | tuple[Any, ...] | None = None,
         on_verdict: Callable[[Verdict], object] | None = None,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        token_url: str | None = None,
         **options: Any,
     ) -> None:
         if unknown := options.keys() - OPTIONS:
@@ -89,12 +99,27 @@ class PinnedClient(ABC):
         self._pinner = Pinner(
             PinSet([], unlisted="refuse" if require_pin else "allow"), on_verdict=on_verdict
         )
-        context = self._pinner.create_context(cafile=cafile)
+        context = self._pinner.create_context(**_authorities(cafile))
         if isinstance(client_certificate, tuple):
             context.load_cert_chain(*client_certificate)
         elif client_certificate is not None:
             context.load_cert_chain(client_certificate)
         self._open({"base_url": base_url, "verify": context, **options})
+        self._flows = Flows(
+            self._http.base_url,
+            client_id,
+            client_secret,
+            token_url,
+            lambda: self._pinner.pins,
+            self._new_event,
+        )
+
+    _http: httpx2.Client | httpx2.AsyncClient
+
+    @staticmethod
+    @abstractmethod
+    def _new_event() -> Event:
+        """Make what this client's callers wait on."""
 
     @abstractmethod
     def _open(self, options: dict[str, Any]) -> None:
@@ -138,6 +163,16 @@ def _folder(
         # a relative folder is the one of now, wherever the program changes to later
         return Path(certificates).absolute()
     return certificates
+
+
+def _authorities(cafile: str | PathLike[str] | Traversable | None) -> dict[str, Any]:
+    """The authorities to trust, as a context takes them: an app's resources may be no files."""
+    if cafile is None or isinstance(cafile, str | PathLike):
+        return {"cafile": cafile}
+    text = cafile.read_bytes().decode("ascii", "ignore")  # comments may be in any letters
+    if "-----BEGIN " not in text:  # and none at all would stand for the system's
+        raise CertificateFormatError(f"{cafile.name}: no certificate authorities in PEM")
+    return {"cadata": text}
 
 
 @contextmanager

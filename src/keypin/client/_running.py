@@ -1,0 +1,152 @@
+"""The two runners of flows: for threads, and for asyncio and trio."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx2
+
+from ._deadline import remaining, within
+from ._exchange import Answer, Exchange
+from ._pinning import pin_errors
+from .failures import RequestTimeout, ServerError, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TypeVar
+
+    from ._exchange import Flow, Step
+
+    Result = TypeVar("Result")
+
+__all__ = ["run", "run_async"]
+
+
+def run(flow: Flow[Result], http: httpx2.Client, timeout: float | None) -> Result:
+    """Run a flow in this thread.
+
+    Args:
+        flow: it.
+        http: what sends its requests.
+        timeout: in seconds, for all of it; None for no end.
+    """
+    try:
+        with within(timeout):
+            step = next(flow)
+            while True:
+                try:
+                    with _failures(timeout):
+                        outcome = _take(step, http)
+                except BaseException as error:
+                    flow.throw(error)  # it tells those who wait for it, and raises it again
+                    raise
+                step = flow.send(outcome)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return] # typeshed does not say of which generator
+
+
+async def run_async(flow: Flow[Result], http: httpx2.AsyncClient, limit: float | None) -> Result:
+    """Run a flow in this task; see `run`."""
+    try:
+        with anyio.move_on_after(limit):
+            step = next(flow)
+            while True:
+                try:
+                    with _failures(limit):
+                        outcome = await _take_async(step, http)
+                except BaseException as error:  # cancellation, too
+                    flow.throw(error)
+                    raise
+                step = flow.send(outcome)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return] # see above
+    raise _timeout(limit)
+
+
+def _take(step: Step, http: httpx2.Client) -> Answer | None:
+    if not isinstance(step, Exchange):
+        if not step.event.wait(remaining()):  # type: ignore[attr-defined]
+            raise httpx2.PoolTimeout("waiting for a token that another thread asked for")
+        return None
+    request = step.request(http.cookies, remaining())
+    response = http.send(request, auth=step.auth, follow_redirects=False, stream=True)
+    try:
+        reader = _Reader(response, step.limit)
+        for piece in response.iter_bytes():
+            reader.take(piece)
+        return reader.answer()
+    finally:
+        response.close()
+
+
+async def _take_async(step: Step, http: httpx2.AsyncClient) -> Answer | None:
+    if not isinstance(step, Exchange):
+        await step.event.wait()  # type: ignore[attr-defined]
+        return None
+    request = step.request(http.cookies, None, trace=_Closing())
+    response = await http.send(request, auth=step.auth, follow_redirects=False, stream=True)
+    try:
+        reader = _Reader(response, step.limit)
+        async for piece in response.aiter_bytes():
+            reader.take(piece)
+        return reader.answer()
+    finally:
+        await response.aclose()
+
+
+class _Closing:
+    """Closes a connection whose TLS handshake is cancelled, which httpcore2 leaves open.
+
+    It is told of a request's steps, by what httpx2 calls the trace extension.
+    """
+
+    def __init__(self) -> None:
+        self._carrier: Any = None
+
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            self._carrier = info["return_value"]
+        elif event.endswith("start_tls.failed") and self._carrier is not None:
+            with anyio.CancelScope(shield=True):
+                await self._carrier.aclose()
+
+
+class _Reader:
+    """Puts an answer together, up to a limit in bytes."""
+
+    def __init__(self, response: httpx2.Response, limit: int | None) -> None:
+        self._response = response
+        self._limit = limit
+        self._content = bytearray()
+
+    def take(self, piece: bytes) -> None:
+        self._content += piece
+        if self._limit is not None and len(self._content) > self._limit:
+            text = f"the answer is longer than {self._limit} bytes"
+            raise ServerError(self._response.status_code, "", text)
+
+    def answer(self) -> Answer:
+        response = self._response
+        encoding = response.encoding or "utf-8"
+        return Answer(response.status_code, response.headers, bytes(self._content), encoding)
+
+
+@contextmanager
+def _failures(timeout: float | None) -> Iterator[None]:
+    """Raise what an HTTP library raises as what this one promises."""
+    try:
+        with pin_errors():
+            yield
+    except httpx2.TimeoutException as error:
+        raise _timeout(timeout) from error
+    except httpx2.LocalProtocolError:
+        # its message quotes the header that is wrong, which may be a secret
+        raise Unreachable("the request cannot be written in HTTP") from None
+    except httpx2.RequestError as error:
+        raise Unreachable(f"no answer: {str(error) or type(error).__name__}") from error
+
+
+def _timeout(timeout: float | None) -> RequestTimeout:
+    return RequestTimeout(f"no answer within {timeout} seconds")
