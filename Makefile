@@ -9,13 +9,14 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 DEMO_ARGS ?=
 CLIENTS_ARGS ?=
+LAB_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "Another interpreter: make test PYTHON=python3.13 VENV=.venv-3.13"
 
@@ -41,6 +42,18 @@ coverage: $(VENV)/.installed-niquests ## the tests again, without the matrix of 
 .PHONY: clients
 clients: $(VENV)/.installed-niquests ## docs/clients.md, from a run of the matrix of clients
 	@$(BIN)/python docs/make_clients.py $(CLIENTS_ARGS)
+
+.PHONY: lab
+lab: $(VENV)/.installed-test ## docs/lab-results.md: the attack lab against keypin and its peers (some 15 minutes)
+	@$(BIN)/python examples/lab/run.py --output docs/lab-results.md $(LAB_ARGS)
+
+.PHONY: example-desktop
+example-desktop: $(VENV)/.installed-test ## a desktop app with a pinned page, and servers for it
+	@$(BIN)/python examples/desktop/app.py --demo
+
+.PHONY: example-script
+example-script: $(VENV)/.installed-cli ## a script with a pinned server, and servers for it
+	@$(BIN)/python examples/script/people.py --demo
 
 .PHONY: bench
 bench: $(VENV)/.installed-bench ## the benchmarks; BENCH_ARGS=--quick for a short run

@@ -17,16 +17,26 @@ import keypin.client
 import keypin.lab
 import keypin.pinfile
 import keypin.testing
+import keypin.webview
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-MODULES = (keypin, keypin.pinfile, keypin.client, keypin.testing, keypin.lab)
+MODULES = (
+    keypin,
+    keypin.pinfile,
+    keypin.client,
+    keypin.webview,
+    keypin.testing,
+    keypin.lab,
+)
 HEAD = """# Reference
 
 Made from the docstrings by `python docs/make_reference.py`; do not edit.
 """
+# What a method of another class returns, and no program constructs
+MADE_BY_METHODS = {"AsyncResourceRequest", "ResourceRequest", "ResourceResponse"}
 KINDS = griffe.DocstringSectionKind
 
 
@@ -52,7 +62,8 @@ def of_object(name: str, exported: type | FunctionType) -> Iterator[str]:
         yield signature(name, exported)
         yield from of_docstring(exported)
         return
-    if exported.__init__ not in {object.__init__, Exception.__init__}:
+    made_by_program = name not in MADE_BY_METHODS
+    if made_by_program and exported.__init__ not in {object.__init__, Exception.__init__}:
         yield signature(name, exported.__init__, "class")
     if bases := [base.__name__ for base in exported.__bases__ if base is not object]:
         yield f"Bases: {', '.join(f'`{base}`' for base in bases)}.\n"
@@ -60,13 +71,25 @@ def of_object(name: str, exported: type | FunctionType) -> Iterator[str]:
     if issubclass(exported, Enum):
         yield from (f"- `{member.name}`: {member.value}" for member in exported)
         yield ""
-    for method, found in sorted(vars(exported).items()):
+    for method, found in sorted(members_of(exported).items()):
         function = getattr(found, "__func__", found)
         if not method.startswith("_") and isinstance(function, FunctionType | property):
             yield f"#### {name}.{method}\n"
             if isinstance(function, FunctionType):
                 yield signature(method, function)
             yield from of_docstring(function)
+
+
+def members_of(exported: type) -> dict[str, object]:
+    """What a class defines, and what it has from bases that are on no page of their own."""
+    shown = {getattr(module, name) for module in MODULES for name in module.__all__}
+    bases = [base for base in exported.__mro__[1:] if base.__module__.startswith("keypin.")]
+    return {
+        name: found
+        for one in (*reversed(bases), exported)
+        if one is exported or one not in shown
+        for name, found in vars(one).items()
+    }
 
 
 def signature(name: str, function: FunctionType, word: str = "def") -> str:

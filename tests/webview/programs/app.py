@@ -1,0 +1,42 @@
+"""An app for tests: app.py BASE_URL FOLDER [--page PAGE] [--gui GUI]."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import webview
+
+import keypin.webview
+from keypin.client import Client
+
+parser = argparse.ArgumentParser()
+parser.add_argument("base_url")
+parser.add_argument("folder", type=Path)
+parser.add_argument("page")
+parser.add_argument("--gui")
+arguments = parser.parse_args()
+
+logging.getLogger("keypin.webview").addHandler(logging.StreamHandler())
+client = Client(
+    arguments.base_url,
+    arguments.folder / "certificates",
+    arguments.folder / "ca.pem",
+    client_id="app",
+    client_secret="xyzzy-client-secret",
+    trust_env=False,
+)
+# what a page must not get hold of, from wherever it begins
+XYZZY = "xyzzy-global"
+window = webview.create_window("app for tests", arguments.page)
+
+
+def expose():
+    keypin.webview.expose(window, client)
+
+
+sys.modules["__main__"].expose = expose
+expose()
+webview.start(gui=arguments.gui)
+client.close()
+print("the program ends")
