@@ -31,6 +31,7 @@ SUBJECTS = (
     "replace",
     "pinfile",
     "checking",
+    "soak",
 )
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- written by benchmarks/run.py -->", "<!-- to here -->"

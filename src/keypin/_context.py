@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _private_ssl
-from ._guard import LOCK, Guard, error_for, verification_error
+from ._guard import CERTIFICATE_REQUEST, LOCK, TLS_1_2, Guard, error_for, verification_error
 from .errors import ProtectionError
 from .hostnames import certificate_names
 from .pinset import Reason, Verdict
@@ -202,10 +202,12 @@ class ContextState:
     def _on_message(
         self, owner: Any, direction: str, version: int, kind: int, message: int, data: bytes
     ) -> None:
-        if kind == HANDSHAKE and message in AFTER_CERTIFICATE and direction == "read":
-            guard = self._pending.get(id(owner))
-            if guard is not None:
-                guard.certificate_received(version)
+        if kind == HANDSHAKE and direction == "read":
+            asked = message == CERTIFICATE_REQUEST and version <= TLS_1_2
+            if asked or message in AFTER_CERTIFICATE:
+                guard = self._pending.get(id(owner))
+                if guard is not None:
+                    guard.certificate_received(version, message)
         if self._their_callback is not None:
             self._their_callback(owner, direction, version, kind, message, data)
 

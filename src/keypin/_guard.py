@@ -41,7 +41,15 @@ if TYPE_CHECKING:
     from .pinner import Pinner
     from .pinset import PinSet, Rule
 
-__all__ = ["LOCK", "Approval", "Guard", "error_for", "verification_error"]
+__all__ = [
+    "CERTIFICATE_REQUEST",
+    "LOCK",
+    "TLS_1_2",
+    "Approval",
+    "Guard",
+    "error_for",
+    "verification_error",
+]
 
 # One lock for all pinners and contexts. It is held for a decision and for making a connection,
 # never while waiting for anything. A signal handler that calls `replace()` may take it anywhere, so
@@ -53,6 +61,8 @@ if hasattr(os, "register_at_fork"):
     )
 
 TLS_1_2 = 0x0303
+# Handshake messages of TLS 1.2, RFC 5246, section 7.4
+SERVER_KEY_EXCHANGE, CERTIFICATE_REQUEST = 12, 13
 MODERN = frozenset({"TLSv1.2", "TLSv1.3"})
 
 CERTIFICATE_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
@@ -153,12 +163,14 @@ class Guard:
     """
 
     __slots__ = (
+        "_asked",
         "_chain",
         "_connection",
         "_interruption",
         "_outgoing",
         "_owner",
         "_pinner",
+        "_signed",
         "_state",
         "_watched",
         "approved",
@@ -186,6 +198,8 @@ class Guard:
         self._chain: tuple[bytes, ...] | None = None
         self._interruption: BaseException | None = None
         self._watched: weakref.ref[Any] | None = None
+        self._asked = False  # for a client certificate, in TLS 1.2
+        self._signed = False  # by the server, in TLS 1.2
         self.refusal: ssl.SSLCertVerificationError | None = None
         self.approved = False
         self.host = host
@@ -274,8 +288,12 @@ class Guard:
         self._watched = weakref.ref(owner, partial(pending.pop, key))
         pending[key] = self
 
-    def certificate_received(self, version: int) -> None:
+    def certificate_received(self, version: int, message: int) -> None:
         """Decide in the middle of the handshake, before a client certificate is written.
+
+        By then the server has signed with its key, and OpenSSL checks that before it goes on. But
+        not so in TLS 1.2 with RSA key exchange, where anybody can show the pinned certificates and
+        ask for the client's: only its Finished would prove that the server has the key.
 
         OpenSSL would go on with the handshake whatever is raised here, and the error surface only
         afterwards. So the connection is cut, also where the decision was interrupted, because
@@ -284,15 +302,19 @@ class Guard:
         if self._connection is not None and self._connection.session_reused:
             return  # no certificate is asked for; decided when OpenSSL can tell whose session it is
         try:
+            self._signed |= message == SERVER_KEY_EXCHANGE
+            self._asked |= message == CERTIFICATE_REQUEST
             if self.refusal is None and not self.approved:
-                self._decide(self._pinner.pins, version)
+                verdict = self._decide(self._pinner.pins, version)
+                if self._asked and not self._signed and _enforces(verdict):
+                    self._refuse(UNPROVED)
         except BaseException as interruption:  # noqa: BLE001 - a signal handler's, say
             self._interruption = interruption
             self.refuse_undecided()
         if self.refusal is not None:
             self.cut()
         if isinstance(self._connection, Guard):  # another pinner's, whose pins must hold as well
-            self._connection.certificate_received(version)
+            self._connection.certificate_received(version, message)
 
     def recheck(self, pins: PinSet) -> bool:
         """Decide again on an approved connection; True if it is refused from now on."""
@@ -532,6 +554,12 @@ class Guard:
         return verdict._replace(port=peer[1]) if isinstance(peer, tuple) else verdict
 
 
+def _enforces(verdict: Verdict | None) -> bool:
+    """Whether an accepting verdict could have refused, had the key been another."""
+    rule = verdict.rule if verdict is not None and verdict.reason is Reason.MATCHED else None
+    return rule is not None and rule.mode == "enforce"
+
+
 def _need_stack(frames: int = 64) -> None:
     """Raise RecursionError now rather than inside the handshake, where it would go unnoticed."""
     if frames:
@@ -559,4 +587,9 @@ def verification_error(code: int, message: str) -> ssl.SSLCertVerificationError:
     return error
 
 
+UNPROVED: Final = verification_error(
+    APPLICATION_VERIFICATION,
+    "the server asks for a client certificate before it has proved that it holds its own key (RSA"
+    " key exchange): let it use ECDHE, or load no client certificate",
+)
 UNDECIDED: Final = verification_error(APPLICATION_VERIFICATION, "keypin was interrupted")

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "install", "installed", "search", "uninstall"]
 
+# CPython 3.12 starts with some hundreds of frozen objects; a program freezes thousands.
+FROZEN_AT_START: Final = 1000
 # Where the standard library, or gevent, makes a connection and gives it to its owner, `self`
 MAKERS: Final = {"_create", "_real_connect", "__create_sslobj"}
 
@@ -334,10 +336,13 @@ def _open_connections() -> Iterator[Any]:
     frozen = gc.get_freeze_count()
     if frozen:  # programs that fork freeze what they have, and so hide it from the next line
         gc.unfreeze()
-    objects = gc.get_objects()
-    if frozen:
+    # They refer to their class. Not gc.get_objects(): whoever holds all objects holds the tuples,
+    # too, that other threads are just making, and CPython makes those fail then (SystemError).
+    referrers = gc.get_referrers(_private_ssl.CONNECTION_CLASS)
+    # Whatever is frozen is never collected, so only for a program that has done so itself.
+    if frozen > FROZEN_AT_START:
         gc.freeze()
-    for found in objects:
+    for found in referrers:
         if type(found) is _private_ssl.CONNECTION_CLASS and not found.server_side:
             yield found
 
