@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
+import itertools
 import json
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import unquote_plus
 
 import anyio
+import httpx2
 import pytest
 import trio
 from oauth_scene import CLIENT_ID, SECRET, TOKEN_PATH, Api, answer_of_the_token_endpoint, bearer
@@ -27,6 +33,8 @@ from keypin.client import (
     RequestTimeout,
     ServerError,
 )
+from keypin.client._deadline import remaining
+from keypin.client._flows import Flows
 from keypin.client._tokens import SCOPES, Grant, TokenCache
 from keypin.lab import Http, Response, Server
 
@@ -108,6 +116,7 @@ def test_the_token_endpoint_may_be_elsewhere_and_gets_no_cookies_or_headers(api,
         {"token_url": "https://localhost/"},
         {"client_id": "a", "client_secret": "b"},  # and no base URL
         {"client_id": "a", "client_secret": "b", "token_url": "/token"},
+        {"client_id": "\udc80", "client_secret": "b", "token_url": "https://localhost/token"},
         {"client_id": "a", "client_secret": "b", "token_url": "https://a:b@localhost/token"},
     ],
 )
@@ -336,11 +345,11 @@ def test_a_token_is_replaced_shortly_before_it_expires(lifetime, early):
 def test_the_number_of_tokens_kept_is_bounded():
     cache = TokenCache(lambda: None, threading.Event)
     for number in range(SCOPES + 1):
-        flight, first = cache.board(str(number))
-        assert first
+        flight = cache.flight(str(number))
+        assert cache.board(flight) is flight
         cache.land(flight, Grant(AccessToken("v", "", None), 0, None))
-    assert isinstance(cache.board(str(SCOPES))[0], AccessToken)
-    assert not isinstance(cache.board("0")[0], AccessToken)
+    assert isinstance(cache.board(cache.flight(str(SCOPES))), AccessToken)
+    assert not isinstance(cache.board(cache.flight("0")), AccessToken)
 
 
 def test_tokens_are_forgotten_with_the_pins_under_which_they_were_obtained(api, client):
@@ -533,17 +542,98 @@ def test_pins_that_are_replaced_while_a_token_is_asked_for(api, options):
     """Neither the one who asks nor those who wait get what came from under the old ones."""
     cache_pins = [object()]
     cache = TokenCache(lambda: cache_pins[0], threading.Event)
-    flight, first = cache.board("a")
-    waiting, second = cache.board("a")
-    assert (first, second, waiting) == (True, False, flight)
+    flight = cache.flight("a")
+    assert cache.board(flight) is cache.board(cache.flight("a")) is flight
     cache_pins[0] = object()
-    newer, first = cache.board("a")
-    assert first
-    assert newer is not flight
+    newer = cache.flight("a")
+    assert cache.board(newer) is newer
     assert cache.land(flight, Grant(AccessToken("old", "a", None), 0, None)) is None
     assert flight.event.is_set()
     assert flight.outcome is None
-    assert cache.board("a") == (newer, False)
+    assert cache.board(cache.flight("a")) is newer
     new = AccessToken("new", "a", None)
     assert cache.land(newer, Grant(new, 0, None)) is new
-    assert cache.board("a") == (new, False)
+    assert cache.board(cache.flight("a")) is new
+
+
+def test_pins_that_are_replaced_and_come_back_while_a_token_is_asked_for():
+    before, between = object(), object()
+    cache_pins = [before]
+    cache = TokenCache(lambda: cache_pins[0], threading.Event)
+    old = cache.flight("a")
+    cache.board(old)
+    cache_pins[0] = between
+    cache.board(cache.flight("b"))
+    cache_pins[0] = before
+    new = cache.flight("a")
+    assert cache.board(new) is new
+    grant = Grant(AccessToken("v", "a", None), 0, None)
+    assert cache.land(old, grant) is None
+    assert cache.board(cache.flight("a")) is new
+    assert cache.land(new, grant) is grant.token
+
+
+class Interrupted(KeyboardInterrupt):
+    """As by Ctrl-C, in the thread that runs the tests."""
+
+
+@contextmanager
+def interrupting(step):
+    """Interrupt this thread at a line of the flow or its runner."""
+    steps = itertools.count()
+    outer = sys.gettrace()
+
+    def trace(frame, event, argument):
+        if Path(frame.f_code.co_filename).name not in ("_flows.py", "_running.py", "_tokens.py"):
+            return None
+        if event == "line" and next(steps) == step:
+            sys.settrace(outer)
+            raise Interrupted
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(outer)
+
+
+def test_wherever_the_one_who_asks_is_interrupted_nobody_waits_for_ever(blocking):
+    """Also while its traceback is still held, which holds its flow."""
+    interrupted = []
+    for step in itertools.count():
+        scope = f"s{step}"
+        try:
+            with interrupting(step):
+                blocking.obtain_access_token(scope)
+            break
+        except Interrupted as error:
+            interrupted.append(error)
+        assert blocking._flows.tokens._flights == {}
+        assert remaining() is None  # nor is there an end for what this thread does next
+    assert step == len(interrupted) > 50
+
+
+def test_a_flow_that_the_garbage_collector_ends_in_the_middle_of_another(options):
+    """It takes the lock of the cache in a thread that holds it."""
+    collected = []
+
+    def epoch():
+        if collected:
+            gc.collect()
+        return None
+
+    flows = Flows(httpx2.URL(options["base_url"]), "i", "s", None, epoch, threading.Event)
+    abandoned = flows.obtain("a")
+    next(abandoned)
+    cycle = [abandoned]
+    cycle.append(cycle)
+    weakref.finalize(abandoned, collected.append, "ended")
+    del abandoned, cycle
+    collected.append("begun")
+    thread = threading.Thread(target=lambda: next(flows.obtain("b")), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert collected == ["begun", "ended"]
+    assert "a" not in flows.tokens._flights

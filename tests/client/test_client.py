@@ -310,7 +310,7 @@ def test_a_relative_folder_is_the_one_of_the_time_of_making(make, right, tmp_pat
     assert pin(client).get("/").status_code == 200
 
 
-def test_certificates_and_authorities_in_the_resources_of_a_package(make, right, tmp_path, monkeypatch):
+def test_certificates_and_authorities_in_a_packages_resources(make, right, tmp_path, monkeypatch):
     archive = tmp_path / "application.zip"
     with zipfile.ZipFile(archive, "w") as zipped:
         zipped.writestr("zipped_application/__init__.py", "")

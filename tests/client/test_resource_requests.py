@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
+import traceback
 from contextlib import contextmanager
+from http.cookiejar import CookieJar
 
 import pytest
 from oauth_scene import CLIENT_ID, SECRET, Api, Fields, bearer
@@ -158,14 +161,19 @@ def test_methods_that_are_none_are_refused(client, method):
         client.resource_request("/a", method)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e10, 10**400])
 def test_a_timeout_is_a_positive_number(client, timeout):
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ValueError, match="above 0"):
         client.resource_request("/a", timeout=timeout)
     with pytest.raises(TypeError, match="number of seconds"):
         client.resource_request("/a", timeout="30")
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ValueError, match="above 0"):
         client.obtain_access_token("a", timeout=timeout)
+
+
+def test_the_longest_timeout_there_is(api, client):
+    longest = threading.TIMEOUT_MAX
+    assert client.resource_request("/a", timeout=longest, scope="a").send().ok
 
 
 def test_what_the_client_sends_by_default_goes_to_its_own_origin_only(make, version):
@@ -212,11 +220,85 @@ def test_a_response_has_status_text_json_and_headers_in_any_case(api, client):
     response.raise_for_status()
 
 
-@pytest.mark.parametrize("charset", ["x", "base64", "rot13", "idna", "undefined", "'", ""])
+NONSENSE = ["x", "base64", "rot13", "idna", "undefined", "punycode", "unicode_escape", "'", ""]
+
+
+@pytest.mark.parametrize("charset", NONSENSE)
 def test_the_charset_of_nonsense_is_utf_8(api, client, charset):
     kind = f"a/b; charset={charset}"
-    api.paths[BASE + "/a"] = Response(b"\xc3\xa9\xff", headers={"Content-Type": kind})
-    assert client.resource_request("/a").send().text == "é\ufffd"
+    api.paths[BASE + "/a"] = Response(b"\\d\xc3\xa9\xff", headers={"Content-Type": kind})
+    assert client.resource_request("/a").send().text == "\\dé\ufffd"
+
+
+@pytest.mark.parametrize("parameter", ["charset*=utf-8''%00", f"charset*{'9' * 5000}=a"])
+def test_so_is_one_that_cannot_be_read(api, client, parameter):
+    kind = f"a/b; {parameter}"
+    api.paths[BASE + "/a"] = Response(b"\xc3\xa9", headers={"Content-Type": kind})
+    assert client.resource_request("/a").send().text == "é"
+
+
+@pytest.mark.parametrize("status", [200, 302])
+def test_cookies_that_are_not_in_ascii_are_dropped_and_break_nothing(api, make, status):
+    fields = [("Set-Cookie", f"{name}=1") for name in ("b\u00e9", "c\xff")]
+    fields += [("Set-Cookie", "d=\u00e9"), ("Set-Cookie", "e=2"), ("Location", BASE + "/b")]
+    client = connected(make, api.server, cookies={"a": "1"})
+    api.paths[BASE + "/a"] = Response(b"", status, Fields(*fields))
+    assert client.resource_request("/a").send().ok
+    (cookie,) = values_of(client.resource_request("/b").send().json, "cookie")
+    assert sorted(cookie.split("; ")) == ["a=1", "e=2"]
+
+
+def test_a_jar_of_the_programs_own_is_used_as_it_is(api, make):
+    """Then a cookie that cannot be sent is an error that does not tell it."""
+    jar = CookieJar()
+    client = connected(make, api.server, cookies=jar)
+    api.paths[BASE + "/a"] = Response(b"", headers={"Set-Cookie": "a=s3cret\u00e9"})
+    assert client.resource_request("/a").send().ok
+    assert [cookie.name for cookie in jar] == ["a"]
+    with pytest.raises(Unreachable, match="cannot be written") as caught:
+        client.resource_request("/b").send()
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+@contextmanager
+def answering_in_http_2(*answers):
+    """A server of HTTP/2 that sends any headers; yields it and the headers of the requests."""
+    h2 = pytest.importorskip("h2.connection")
+    config = pytest.importorskip("h2.config").H2Configuration
+    loose = {"validate_outbound_headers": False, "normalize_outbound_headers": False}
+    seen, left = [], list(answers)
+
+    def serve(channel):
+        connection = h2.H2Connection(config(client_side=False, **loose))
+        connection.initiate_connection()
+        channel.sendall(connection.data_to_send())
+        while data := channel.recv():
+            for event in connection.receive_data(data):
+                if type(event).__name__ == "RequestReceived":
+                    seen.append(event.headers)
+                    connection.send_headers(event.stream_id, left.pop(0), end_stream=True)
+            channel.sendall(connection.data_to_send())
+
+    with Server(pinned(), application=serve, alpn=["h2"]) as server:
+        yield server, seen
+
+
+@pytest.mark.parametrize("status", ["abc", "", "9" * 5000])
+def test_a_status_in_http_2_that_is_none_is_no_answer(make, status):
+    with answering_in_http_2([(":status", status)]) as (server, _):
+        client = connected(make, server, http2=True)
+        with pytest.raises(Unreachable, match="not be read"):
+            client.resource_request("/a").send()
+
+
+def test_a_cookie_in_http_2_that_has_line_ends_is_dropped(make):
+    fine = (":status", "200")
+    cookies = [("set-cookie", "a=1\r\nX-Evil: 1"), ("set-cookie", "b=2\0"), ("set-cookie", "c=3")]
+    with answering_in_http_2([fine, *cookies], [fine]) as (server, seen):
+        client = connected(make, server, http2=True)
+        for _ in range(2):
+            assert client.resource_request("/a").send().ok
+        assert [value for name, value in seen[1] if name == b"cookie"] == [b"c=3"]
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"\xff", b"[" * 100_000])
@@ -455,6 +537,18 @@ def test_a_challenge_may_be_one_of_several_and_in_a_field_of_its_own(api, client
         ("www-authenticate", 'bEARER realm="\\"x", SCOPE="one"'),
     )
     answers = [Response(b"", 401, fields), Api.echo]
+    api.paths[BASE + "/a"] = lambda request: _next(answers, request)
+    assert client.resource_request("/a").send().ok
+    assert api.scopes == ["one"]
+
+
+@pytest.mark.parametrize("realm", ["é", "日本"])
+def test_a_challenge_may_have_any_characters_in_quotes(api, client, realm):
+    """To its grammar they are opaque bytes (RFC 9110, section 5.5)."""
+    value = f'Basic realm="{realm}"'.encode().decode("latin-1")
+    api.paths[BASE + "/basic"] = Response(b"", 401, {"WWW-Authenticate": value})
+    assert client.resource_request("/basic").send().status == 401
+    answers = [Response(b"", 401, {"WWW-Authenticate": f"{value}, Bearer scope=one"}), Api.echo]
     api.paths[BASE + "/a"] = lambda request: _next(answers, request)
     assert client.resource_request("/a").send().ok
     assert api.scopes == ["one"]

@@ -167,6 +167,33 @@ def test_the_clients_secret(client):
     assert_hidden(credentials.hide(" ".join(SECRETS[1:4])))
 
 
+@pytest.mark.parametrize("name", ["client_id", "client_secret"])
+def test_credentials_that_cannot_be_encoded(make, name):
+    """As from an environment variable that is not in UTF-8."""
+    credentials = {"client_id": CLIENT_ID, "client_secret": SECRET, name: SECRET + "\udcfc"}
+    with pytest.raises(ValueError, match="surrogate") as caught:
+        make(base_url="https://localhost/", **credentials)
+    assert_hidden(repr(caught.value) + "".join(traceback.format_exception(caught.value)))
+
+
+def test_the_logs_of_http_2s_library(make, caplog):
+    """It logs every header at DEBUG, as text and as encoded."""
+    hpack = pytest.importorskip("hpack")
+    caplog.set_level(logging.DEBUG)
+    make(http2=True)
+    encoded = hpack.Encoder().encode([("authorization", f"Bearer {TOKEN}")])
+    assert hpack.Decoder().decode(encoded)[0][1] == f"Bearer {TOKEN}"
+    assert caplog.records == []
+
+
+def test_a_challenge_that_repeats_the_token_in_the_place_of_a_name(api, client):
+    value = f"Bearer {TOKEN}=1, {TOKEN}=2, scope=a"
+    api.paths[BASE + "/a"] = Response(b"", 401, {"WWW-Authenticate": value})
+    with pytest.raises(AuthorizationRefused, match="twice") as caught:
+        request(client, scope="a").send()
+    assert_hidden("".join(traceback.format_exception(caught.value)))
+
+
 def test_a_request_and_its_response(api, client):
     one = request(client, f"/a?key={BODY}", scope="a")
     assert repr(one).endswith(f"POST https://localhost:{api.server.port}/mfp/api/a>")

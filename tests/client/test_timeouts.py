@@ -9,12 +9,15 @@ import time
 from contextlib import ExitStack, contextmanager
 
 import anyio
+import httpx2
 import pytest
 import trio
 from oauth_scene import CLIENT_ID, SECRET, TOKEN_PATH, Api, bearer
 from scene import HOST, pinned
 
+from keypin import MissingExtra
 from keypin.client import AsyncClient, Client, RequestFailed, RequestTimeout
+from keypin.client._deadline import watch
 from keypin.lab import ConnectProxy, Disconnected, Http, Response, Server, stall
 
 BASE = "/mfp/api"
@@ -274,6 +277,26 @@ def test_on_asyncio_and_trio_a_callers_own_scope_is_obeyed(folder, tmp_path, end
     with Server(pinned(), application=dripping(ends, HEAD, b"X-A: 1\r\n")) as server:
         run(main) if run is trio.run else run(main())
         ends.set()
+
+
+def _without_pools(client):
+    del client._transport._pool
+
+
+def _with_another_backend(client):
+    client._transport._pool._network_backend = object()
+
+
+@pytest.mark.parametrize("rebuild", [_without_pools, _with_another_backend])
+def test_an_httpx2_that_is_built_otherwise_is_refused(rebuild):
+    """It would keep no time."""
+    with httpx2.Client() as client:
+        pool = client._transport._pool
+        rebuild(client)
+        with pytest.raises(MissingExtra, match=r"install 'httpx2==.*AsyncClient") as caught:
+            watch(client)
+        assert caught.value.name == "httpx2"
+        client._transport._pool = pool
 
 
 def test_disconnecting_is_no_timeout(make):

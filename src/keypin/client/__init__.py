@@ -17,6 +17,8 @@ What it is made of, each part importing only from those above it:
     _redirects       where a redirect leads, and what may go there             no I/O
     _token_endpoint  the request for a token, and its answer, by oauthlib      no I/O
     _flows           what happens from a request to its result, as steps       no I/O
+    _cookies         which of them a client keeps
+    _header_logs     keeps tokens out of the logs of HTTP/2's library
     _pinning         what both clients share: their pins, and who may leave
     _deadline        an end to a blocking request as a whole
     _running         takes the steps of a flow: in a thread, or in a task

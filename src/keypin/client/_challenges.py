@@ -89,7 +89,7 @@ def _parameters(field: str, position: int, *, spaced: bool) -> tuple[dict[str, s
             raise _error("a parameter without a scheme", start)
         name = parameter[1].lower()
         if name in parameters:
-            raise _error(f"the parameter {name} twice", start)
+            raise _error("a parameter twice", start)
         position = parameter.end()
         if END.match(field, position) is None:
             raise _error("no comma after a parameter", position)

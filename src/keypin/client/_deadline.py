@@ -7,30 +7,34 @@ what is left. (An AsyncClient is simply cancelled.)
 
 from __future__ import annotations
 
-import math
 import socket
+import threading
 import time
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
 import httpcore2
+import httpx2
+
+from ..errors import MissingExtra
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable
+    from typing import TypeVar
 
-    import httpx2
+    Result = TypeVar("Result")
 
 __all__ = ["DeadlineBackend", "remaining", "seconds", "watch", "within"]
 
 PIECE = 64 * 1024
+KNOWN = "httpx2==2.16.*"  # whose private attributes `watch` rests on
 
 _deadline: ContextVar[float | None] = ContextVar("keypin_client_deadline", default=None)
 
 
 def seconds(timeout: float | None) -> float | None:
-    """Check a timeout: a positive number of seconds, or None for no end.
+    """Check a timeout: a positive number of seconds that Python can wait, or None for no end.
 
     Raises:
         TypeError, ValueError: anything else.
@@ -39,22 +43,22 @@ def seconds(timeout: float | None) -> float | None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):
         raise TypeError(f"a timeout is a number of seconds, not {type(timeout).__name__}")
-    if not 0 < timeout < math.inf:
-        raise ValueError(f"a timeout is a positive number of seconds, not {timeout}")
+    if not 0 < timeout <= threading.TIMEOUT_MAX:  # what Python can wait for; NaN is not
+        raise ValueError(
+            f"a timeout is a number of seconds above 0 and at most {threading.TIMEOUT_MAX:.0f};"
+            " None is for no end"
+        )
     return float(timeout)
 
 
-@contextmanager
-def within(timeout: float | None) -> Iterator[None]:
-    """End what this thread does with an HTTP client in this block after so many seconds."""
+def within(timeout: float | None, work: Callable[[], Result]) -> Result:
+    """Do some work in this thread; end what it does with an HTTP client after so many seconds."""
     outer = _deadline.get()
     own = None if timeout is None else time.monotonic() + timeout
     both = [end for end in (outer, own) if end is not None]
-    token = _deadline.set(min(both, default=None))
-    try:
-        yield
-    finally:
-        _deadline.reset(token)
+    context = copy_context()  # which is gone afterwards, even if Ctrl-C comes at the worst moment
+    context.run(_deadline.set, min(both, default=None))
+    return context.run(work)
 
 
 def remaining() -> float | None:
@@ -69,13 +73,27 @@ def watch(client: httpx2.Client) -> None:
     httpx2 has no setting for the network backend of httpcore2, which is a documented one.
 
     Raises:
-        AttributeError: an httpx2 that is built otherwise.
+        MissingExtra: an httpx2 that is built otherwise.
     """
-    transports: list[Any] = [client._transport, *client._mounts.values()]
-    for transport in transports:
-        if transport is not None:
-            pool = transport._pool
-            pool._network_backend = DeadlineBackend(pool._network_backend)
+    try:
+        transports: list[Any] = [client._transport, *client._mounts.values()]
+        pools = [transport._pool for transport in transports if transport is not None]
+        backends = [pool._network_backend for pool in pools]
+    except AttributeError as error:
+        raise _built_otherwise() from error
+    if not all(isinstance(backend, httpcore2.NetworkBackend) for backend in backends):
+        raise _built_otherwise()
+    for pool, backend in zip(pools, backends, strict=True):
+        pool._network_backend = DeadlineBackend(backend)
+
+
+def _built_otherwise() -> MissingExtra:
+    return MissingExtra(
+        f"a Client cannot end its requests in time with httpx2 {httpx2.__version__}, which is built"
+        f" otherwise than those known to keypin: install {KNOWN!r}, or use AsyncClient, which does"
+        " without",
+        name="httpx2",
+    )
 
 
 def _left(timeout: float | None, error: type[Exception]) -> float | None:

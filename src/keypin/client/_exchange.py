@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
     Result = TypeVar("Result")
 
-__all__ = ["Answer", "Exchange", "Flow", "Step", "Wait", "decoded"]
+__all__ = ["Answer", "Exchange", "Flow", "Step", "Wait", "decoded", "encoding_of"]
+
+# Python's own, which no server means. The time that punycode takes grows with the square of the
+# length, and some give warnings.
+NO_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +81,22 @@ class Answer:
         return decoded(self.content, self.encoding)
 
 
+def encoding_of(response: httpx2.Response) -> str:
+    """The encoding that a server names; UTF-8 if it names none, or if none can be read."""
+    try:
+        return response.encoding or "utf-8"
+    except (LookupError, ValueError):  # the email package's, on parameters as RFC 2231 has them
+        return "utf-8"
+
+
 def decoded(content: bytes, encoding: str) -> str:
     """A body as text: as UTF-8, if the encoding that a server names is none for text."""
     try:
-        return content.decode(encoding, "replace")
-    except (LookupError, ValueError):  # base64, rot13; idna
-        return content.decode("utf-8", "replace")
+        if codecs.lookup(encoding).name.replace("_", "-") not in NO_CHARSETS:
+            return content.decode(encoding, "replace")
+    except (LookupError, ValueError):  # base64, rot13
+        pass
+    return content.decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)

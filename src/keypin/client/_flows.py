@@ -15,7 +15,7 @@ from ._challenges import ChallengeError, parse_challenges
 from ._exchange import Wait
 from ._redirects import follow
 from ._token_endpoint import Credentials, read_grant, token_request
-from ._tokens import AccessToken, TokenCache, normalised_scope
+from ._tokens import AccessToken, Flight, TokenCache, normalised_scope
 from ._urls import base_of, origin_of, read_absolute
 from .failures import AuthorizationRefused, RequestTimeout, ServerError, servers_words
 
@@ -46,8 +46,8 @@ class Flows:
         new_event: makes what the client's callers wait on.
 
     Raises:
-        ValueError: a client_id without a client_secret, or the other way round; a token_url that is
-            no https URL.
+        ValueError: a client_id without a client_secret, or the other way round, or one that is no
+            Unicode; a token_url that is no https URL.
     """
 
     def __init__(
@@ -61,6 +61,8 @@ class Flows:
     ) -> None:
         if (client_id is None) != (client_secret is None) or "" in (client_id, client_secret):
             raise ValueError("client_id and client_secret belong together, and are not empty")
+        if not all(_in_unicode(text) for text in (client_id or "", client_secret or "")):
+            raise ValueError("client_id or client_secret has a lone surrogate: it is no Unicode")
         if token_url is not None and client_id is None:
             raise ValueError("a token_url is of no use without a client_id and a client_secret")
         self.base_url = base_url
@@ -88,26 +90,25 @@ class Flows:
             )
         while True:
             asked_at = time.monotonic()
-            found, first = self.tokens.board(scope)
-            if isinstance(found, AccessToken):
-                return found
-            if not first:
+            own = self.tokens.flight(scope)
+            try:
+                found: AccessToken | Flight | None = self.tokens.board(own)
+                if found is own:
+                    answer = yield token_request(self._token_url, self._credentials, scope)
+                    grant = read_grant(answer, self._credentials, scope, asked_at)
+                    found = self.tokens.land(own, grant)
+            except BaseException as error:
+                # whoever runs out of time, or is cancelled, does so alone
+                shared = isinstance(error, Exception) and not isinstance(error, RequestTimeout)
+                self.tokens.land(own, error if shared else None)  # type: ignore[arg-type]
+                raise
+            if isinstance(found, Flight):
                 yield Wait(found.event)
                 if isinstance(found.outcome, Exception):
                     raise copy.copy(found.outcome) from found.outcome
-                token = found.outcome
-            else:
-                try:
-                    answer = yield token_request(self._token_url, self._credentials, scope)
-                    grant = read_grant(answer, self._credentials, scope, asked_at)
-                except BaseException as error:
-                    # whoever runs out of time, or is cancelled, does so alone
-                    shared = isinstance(error, Exception) and not isinstance(error, RequestTimeout)
-                    self.tokens.land(found, error if shared else None)  # type: ignore[arg-type]
-                    raise
-                token = self.tokens.land(found, grant)
-            if token is not None:
-                return token
+                found = found.outcome
+            if found is not None:
+                return found
 
     def send(self, exchange: Exchange, scope: str | None, *, negotiate: bool) -> Flow[Answer]:
         """Send a resource request, follow redirects and answer challenges for a token.
@@ -211,7 +212,7 @@ def _bearer_challenge(answer: Answer, token: AccessToken | None) -> BearerChalle
     if answer.status not in (401, 403):
         return None
     try:
-        challenges = parse_challenges(answer.headers.get_list("www-authenticate"))
+        challenges = parse_challenges(_fields(answer, b"www-authenticate"))
     except ChallengeError as error:
         if answer.status == 403:
             return None
@@ -234,6 +235,16 @@ def _bearer_challenge(answer: Answer, token: AccessToken | None) -> BearerChalle
         return replace(found, scope=normalised_scope(found.scope or "") or None)
     except ValueError:
         found.refuse("the server's challenge names a scope that is none")
+
+
+def _in_unicode(text: str) -> bool:
+    # not by trying to encode it: that error would hold the text, which is a secret
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _fields(answer: Answer, name: bytes) -> list[str]:
+    """A header's values, a character for each byte: other than ASCII is opaque (RFC 9110, 5.5)."""
+    return [value.decode("latin-1") for key, value in answer.headers.raw if key.lower() == name]
 
 
 def _with_token(exchange: Exchange, token: AccessToken) -> Exchange:

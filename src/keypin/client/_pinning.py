@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 from ..certificate_file import pins_from_files
-from ..errors import CertificateFormatError, CertificateNotFound, NotPinned, PlainHTTPRefused, find_error
+from ..errors import (
+    CertificateFormatError,
+    CertificateNotFound,
+    NotPinned,
+    PlainHTTPRefused,
+    find_error,
+)
 from ..pinner import Pinner
 from ..pinset import PinSet
+from ._cookies import sendable_cookies
 from ._flows import Flows
+from ._header_logs import silence_header_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -104,6 +112,9 @@ class PinnedClient(ABC):
             context.load_cert_chain(*client_certificate)
         elif client_certificate is not None:
             context.load_cert_chain(client_certificate)
+        if options.get("http2"):
+            silence_header_logs()
+        options["cookies"] = sendable_cookies(options.get("cookies"))
         self._open({"base_url": base_url, "verify": context, **options})
         self._flows = Flows(
             self._http.base_url,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx2
 
+from ..errors import KeypinError
 from ._deadline import remaining, within
-from ._exchange import Answer, Exchange
+from ._exchange import Answer, Exchange, encoding_of
 from ._pinning import pin_errors
-from .failures import RequestTimeout, ServerError, Unreachable
+from .failures import RequestTimeout, ServerError, Unreachable, servers_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,17 +33,21 @@ def run(flow: Flow[Result], http: httpx2.Client, timeout: float | None) -> Resul
         http: what sends its requests.
         timeout: in seconds, for all of it; None for no end.
     """
+    with closing(flow):
+        return within(timeout, lambda: _run(flow, http, timeout))
+
+
+def _run(flow: Flow[Result], http: httpx2.Client, timeout: float | None) -> Result:
     try:
-        with within(timeout):
-            step = next(flow)
-            while True:
-                try:
-                    with _failures(timeout):
-                        outcome = _take(step, http)
-                except BaseException as error:
-                    flow.throw(error)  # it tells those who wait for it, and raises it again
-                    raise
-                step = flow.send(outcome)
+        step = next(flow)
+        while True:
+            try:
+                with _failures(timeout):
+                    outcome = _take(step, http)
+            except BaseException as error:
+                flow.throw(error)  # it tells those who wait for it, and raises it again
+                raise
+            step = flow.send(outcome)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return] # typeshed does not say of which generator
 
@@ -50,7 +55,7 @@ def run(flow: Flow[Result], http: httpx2.Client, timeout: float | None) -> Resul
 async def run_async(flow: Flow[Result], http: httpx2.AsyncClient, limit: float | None) -> Result:
     """Run a flow in this task; see `run`."""
     try:
-        with anyio.move_on_after(limit):
+        with closing(flow), anyio.move_on_after(limit):
             step = next(flow)
             while True:
                 try:
@@ -129,8 +134,8 @@ class _Reader:
 
     def answer(self) -> Answer:
         response = self._response
-        encoding = response.encoding or "utf-8"
-        return Answer(response.status_code, response.headers, bytes(self._content), encoding)
+        content = bytes(self._content)
+        return Answer(response.status_code, response.headers, content, encoding_of(response))
 
 
 @contextmanager
@@ -141,11 +146,15 @@ def _failures(timeout: float | None) -> Iterator[None]:
             yield
     except httpx2.TimeoutException as error:
         raise _timeout(timeout) from error
-    except httpx2.LocalProtocolError:
-        # its message quotes the header that is wrong, which may be a secret
-        raise Unreachable("the request cannot be written in HTTP") from None
+    except KeypinError:
+        raise
+    except (httpx2.LocalProtocolError, ValueError):
+        # they quote the header that is wrong, which may be a secret
+        text = "the request cannot be written in HTTP, or its answer not be read"
+        raise Unreachable(text) from None
     except httpx2.RequestError as error:
-        raise Unreachable(f"no answer: {str(error) or type(error).__name__}") from error
+        words = servers_words(str(error)) or type(error).__name__  # it may quote the answer
+        raise Unreachable(f"no answer: {words}") from error
 
 
 def _timeout(timeout: float | None) -> RequestTimeout:

@@ -157,14 +157,11 @@ def _refuse(status: int, fields: dict[str, Any], credentials: Credentials, scope
         servers_words(credentials.hide(words)) if isinstance(words, str) else None
         for words in (fields.get("error"), fields.get("error_description"))
     )
-    text = f"the token endpoint refuses a token for {_told(scope)}: {error or f'status {status}'}"
+    asked = f"the scope {servers_words(scope)!r}" if scope else "the default scope"
+    text = f"the token endpoint refuses a token for {asked}: {error or f'status {status}'}"
     if description:
         text += f": {description}"
     raise AuthorizationRefused(text, error, description, status, scope)
-
-
-def _told(scope: str) -> str:
-    return f"the scope {scope!r}" if scope else "the default scope"
 
 
 def _object_in(answer: Answer) -> dict[str, Any]:

@@ -115,17 +115,17 @@ class Flight:
     """A request for a token that is under way: one makes it, the others wait.
 
     Attributes:
+        scope: normalised.
         event: set when it has ended.
         outcome: the token; the failure, which is shared; None if it was given up, so that
             whoever still needs the token asks again.
     """
 
-    __slots__ = ("epoch", "event", "outcome", "scope")
+    __slots__ = ("event", "outcome", "scope")
 
-    def __init__(self, scope: str, event: Event, epoch: object) -> None:
+    def __init__(self, scope: str, event: Event) -> None:
         self.scope = scope
         self.event = event
-        self.epoch = epoch
         self.outcome: AccessToken | Exception | None = None
 
 
@@ -141,44 +141,48 @@ class TokenCache:
     def __init__(self, epoch: Callable[[], object], new_event: Callable[[], Event]) -> None:
         self._now = epoch
         self._new_event = new_event
-        self._lock = threading.Lock()  # never held while waiting
+        # Never held while waiting. Reentrant: the garbage collector may end a flow, which lands its
+        # flight, in a thread that holds it.
+        self._lock = threading.RLock()
         self._epoch = epoch()
         self._grants: dict[str, Grant] = {}
         self._flights: dict[str, Flight] = {}
 
-    def board(self, scope: str) -> tuple[AccessToken | Flight, bool]:
-        """The token for a normalised scope, or the flight that brings it.
+    def flight(self, scope: str) -> Flight:
+        """A flight that nobody knows of yet: the caller's own, for a normalised scope."""
+        return Flight(scope, self._new_event())
 
-        Returns:
-            With a flight, whether the caller is the one to make the request; it must `land` then.
+    def board(self, own: Flight) -> AccessToken | Flight:
+        """The token for the scope of one's own flight, or the flight that brings it.
+
+        If that is `own`, the caller is the one to make the request. It must `land` whatever
+        happens, an exception in here included: others may be waiting for it.
         """
+        scope = own.scope
         with self._lock:
             self._forget_older_pins()
             grant = self._grants.get(scope)
             if grant is not None and grant.fresh:
-                return grant.token, False
-            if (flight := self._flights.get(scope)) is not None:
-                return flight, False
-            flight = self._flights[scope] = Flight(scope, self._new_event(), self._epoch)
-            return flight, True
+                return grant.token
+            return self._flights.setdefault(scope, own)
 
     def land(self, flight: Flight, outcome: Grant | Exception | None) -> AccessToken | None:
-        """End a flight, and wake those who wait for it.
+        """End a flight, and wake those who wait for it; nothing more if it has ended already.
 
         Returns:
             The token; None if there is none, or the pins have been replaced since it was asked for.
         """
+        token = None
         with self._lock:
             self._forget_older_pins()
-            if flight.epoch is self._epoch:
-                del self._flights[flight.scope]
+            if self._flights.get(flight.scope) is flight:
                 if isinstance(outcome, Grant):
                     self._keep(flight.scope, outcome)
-            elif isinstance(outcome, Grant):
-                outcome = None
-            token = flight.outcome = outcome.token if isinstance(outcome, Grant) else outcome
+                    token = outcome.token
+                flight.outcome = token or outcome  # type: ignore[assignment] # no Grant then
+                del self._flights[flight.scope]
         flight.event.set()
-        return token if isinstance(token, AccessToken) else None
+        return token
 
     def drop(self, value: str) -> None:
         """Forget a token, for every scope that it was obtained for."""
