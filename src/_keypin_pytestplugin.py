@@ -1,4 +1,4 @@
-"""The fixtures of `keypin.testing` for pytest: `pinned_server` and `mispinned_server`.
+"""The fixtures for pytest: `pinned_server` and `mispinned_server`, and `lab_stage` of the lab.
 
 pytest imports this in every run of an environment that has keypin. It is no part of the package
 because that loads `ssl`, which gevent and eventlet want to patch before anybody has; and what
@@ -14,6 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from keypin.lab import Stage
     from keypin.testing import Bench, LocalServer
 
 
@@ -43,3 +44,25 @@ def mispinned_server(_keypin_bench: Bench) -> Iterator[LocalServer]:
     """
     with _keypin_bench.mispinned_server() as server:
         yield server
+
+
+@pytest.fixture
+def lab_stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """The servers of the `keypin.lab.Scenario`, or Case, that is the test's argument `scenario`.
+
+    `lab_stage.check(lambda: my_client(lab_stage.url, ...))` asserts that the client came out right.
+    """
+    from keypin.lab import Case, Scenario
+
+    scenario = request.getfixturevalue("scenario")
+    if not isinstance(scenario, Scenario | Case):
+        raise TypeError(f"lab_stage takes a Scenario or a Case as `scenario`, not {scenario!r}")
+    stage = scenario.stage()
+    try:
+        stage.__enter__()
+    except ImportError as error:
+        pytest.skip(f"{scenario}: {error}")
+    try:
+        yield stage
+    finally:
+        stage.__exit__(None, None, None)

@@ -22,12 +22,22 @@ COMMANDS = [
     *("demo", "run", "doctor", "show", "fetch", "convert", "get"),
     *("check", "deploy", "plan", "export", "import"),
     *("init", "add", "remove", "promote", "retire", "backup-key"),
+    *("lab list", "lab run", "lab serve"),
 ]
+GROUPS = ["lab"]
 
 
-def commands() -> dict[str, Any]:
-    group: Any = typer.main.get_command(app)
-    return dict(group.commands)
+def commands(group: str = "") -> dict[str, Any]:
+    """The commands by name, or those of a group."""
+    found: Any = typer.main.get_command(app)
+    for word in group.split():
+        found = found.commands[word]
+    return dict(found.commands)
+
+
+def command_named(name: str) -> Any:
+    group, _, command = name.rpartition(" ")
+    return commands(group)[command]
 
 
 def test_help_lists_the_commands_and_has_examples(keypin):
@@ -42,15 +52,24 @@ def test_help_lists_the_commands_and_has_examples(keypin):
     assert all(line.startswith("  keypin ") for line in examples.splitlines())
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *GROUPS])
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_each_command_has_help_with_examples_that_fits_a_terminal(keypin, command, option):
-    ended = keypin(command, option)
+    ended = keypin(*command.split(), option)
     assert (ended.code, ended.error) == (0, "")
     assert ended.text.startswith(f"Usage: keypin {command} [OPTIONS]")
     assert "{" not in ended.lines[0]
     assert f"\nExamples:\n  keypin {command}" in ended.text
     assert max(map(len, ended.text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_help_of_a_group_lists_its_commands(keypin, group):
+    _, _, after = keypin(group, "--help").text.partition("Commands:\n")
+    listed = after.partition("\n\n")[0].splitlines()
+    assert {line.split()[0] for line in listed} == set(commands(group))
+    assert {f"{group} {name}" for name in commands(group)} <= set(COMMANDS)
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
 
 def test_without_arguments_it_shows_its_help_and_that_is_a_mistake(keypin):
@@ -70,14 +89,14 @@ def test_the_version(keypin):
 @pytest.mark.parametrize(
     "arguments",
     [["shew"], ["--nonsense"], ["show"], ["show", "--nonsense", "x"], ["convert", "a"],
-     ["convert", "a", "b", "c"], ["get", "--timeout"]], ids=" ".join
+     ["convert", "a", "b", "c"], ["get", "--timeout"], ["lab", "rum"], ["lab", "run"]], ids=" ".join
 )  # fmt: skip
 def test_a_mistake_in_the_arguments_is_one_block_that_names_the_help(keypin, arguments):
     ended = keypin(*arguments)
     assert (ended.code, ended.output) == (64, b"")
     what, where = ended.error.splitlines()
     assert what.startswith("keypin: ")
-    assert re.fullmatch(r"Try: keypin( \w+)? --help", where)
+    assert re.fullmatch(r"Try: keypin( \w+)* --help", where)
 
 
 def test_the_commands_run_under_typers_own_runner(credential, cafile):
@@ -161,7 +180,7 @@ def test_every_option_is_documented(command):
     text = DOCUMENT.read_text(encoding="utf-8")
     _, _, section = text.partition(f"\n## keypin {command}\n")
     section = section.partition("\n## ")[0]
-    options = [option for parameter in commands()[command].params for option in parameter.opts]
+    options = [option for parameter in command_named(command).params for option in parameter.opts]
     long = [option for option in options if option.startswith("--")]
     assert section
     assert not [option for option in long if f"`{option}" not in section and option != "--help"]

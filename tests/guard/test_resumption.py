@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from scene import (
     HOST,
-    REQUEST,
     authority,
     connect,
     exchange,
@@ -22,7 +21,7 @@ from scene import (
 )
 
 from keypin import PinMismatch, Pinner, PinSet, Reason, UnverifiedConnection, _context, _guard
-from keypin.lab import Authority, RenegotiatingServer, Server
+from keypin.lab import Authority, Server
 
 
 def session_of(context, server, **more):
@@ -177,23 +176,6 @@ def test_the_guard_does_not_let_renegotiation_be_switched_on_again():
     assert context.options & ssl.OP_NO_RENEGOTIATION
     context.options = ssl.OP_ALL
     assert context.options & ssl.OP_NO_RENEGOTIATION
-
-
-@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "the control without keypin"])
-def test_a_server_cannot_renegotiate_to_another_certificate(guarded):
-    if guarded:
-        context = trusting(pinner_for(pinned()))
-    else:
-        context = ssl.create_default_context(cadata=authority().pem)
-        context.options |= getattr(ssl, "OP_LEGACY_SERVER_CONNECT", 4)
-    with RenegotiatingServer(pinned(), unpinned()) as server:
-        with connect(context, server) as connection, contextlib.suppress(OSError):
-            connection.sendall(REQUEST)
-            connection.recv(4096)
-            connection.sendall(b"what must not arrive")
-        server.settle()
-        assert bool(server.renegotiated) is not guarded
-        assert (server.bytes_afterwards == 0) is guarded
 
 
 @pytest.mark.parametrize("resumption", ["tickets", "session-ids"])

@@ -209,6 +209,12 @@ def test_tokens_come_from_where_the_app_says_and_go_to_its_server(
         assert other.echoed("/protected")["method"] == "GET"
         assert len(tokens.requests) == 1
         assert other.send_refused(tokens.url_for(HOST, "/x")) == "HOST_NOT_ALLOWED"
+        for status, path in ((302, "/x"), (307, "/x"), (307, "/mfp/api/az/v1/token")):
+            location = {"Location": tokens.url_for(HOST, path)}
+            api.paths["/mfp/api/away"] = Response(b"", status, location)
+            for method in ("GET", "POST"):
+                assert other.send_refused("/away", method) == "HOST_NOT_ALLOWED"
+        assert len(tokens.requests) == 1
 
 
 def test_protected_resources_are_authorized_without_the_page_seeing_a_token(page, api):
@@ -242,6 +248,22 @@ def test_a_token_that_is_cleared_is_obtained_anew(page, api):
     assert page.ask("clear", id=first)["ok"]  # a second time; nothing is cleared
     page.ask("obtain", scope="a")
     assert api.scopes == ["a", "a"]
+
+
+@pytest.mark.parametrize("status", [201, 302, 500])
+def test_what_the_token_endpoint_fails_with_is_not_for_pages(page, api, status):
+    """There may be a token in it."""
+    api.give = lambda api, scope: Response(b'{"access_token": "xyzzy"}', status)
+    for answer in (page.pin().ask("obtain", scope="a"), page.send("/protected")):
+        assert (answer["errorCode"], answer["status"]) == ("SERVER_ERROR", status)
+        assert "xyzzy" not in json.dumps(answer)
+
+
+def test_a_page_does_not_write_lines_of_the_log(page, caplog):
+    caplog.set_level("INFO")
+    assert page.refused("x\nERROR forged") == "BAD_ARGUMENT"
+    assert "refused" in caplog.text
+    assert "forged" not in caplog.text
 
 
 def test_the_servers_refusal_of_a_token_is_told(page, api):

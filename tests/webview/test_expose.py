@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import queue
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import threading
 
 import pytest
 import webview
-from webview.util import js_bridge_call
+from webview.util import js_bridge_call, load_js_files
 
 import keypin.webview
 from keypin.client import Client
@@ -129,6 +130,9 @@ class Engine:
     def evaluate_js(self, script, *more):
         self.scripts.append(script)
 
+    def get_current_url(self, uid):
+        return "file:///opt/app/index.html"
+
 
 def test_a_page_does_not_get_a_script_into_the_next_one(make, client, monkeypatch, capfd):
     """By the number of its call, which pywebview puts into the script that answers."""
@@ -146,6 +150,82 @@ def test_a_page_does_not_get_a_script_into_the_next_one(make, client, monkeypatc
             thread.join(20)
     assert [script.count("evil()") for script in engine.scripts] == [1]  # that of the other one
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_page_finds_no_function_that_nobody_has_exposed(make, client):
+    """Where a window has no js_api, pywebview looks for the function in None."""
+    names = [
+        "__class__.__name__.__mul__",
+        "__class__.__base__.__subclasses__",
+        "__init__.__objclass__.__format__",
+        "__dir__",
+        "__getattribute__",
+        "__doc__",
+    ]
+    heard = []
+    for window in (make(), make()):
+        if heard:
+            keypin.webview.expose(window, client)
+        window.gui = engine = Engine()
+        window.events._pywebviewready.set()
+        window.js_api_endpoint = None
+        for name in names:
+            before = set(threading.enumerate())
+            js_bridge_call(window, name, [3], "1")
+            for thread in set(threading.enumerate()) - before:
+                thread.join(20)
+        heard.append(len(engine.scripts))
+    assert heard[0] > 3
+    assert heard[1] == 0
+
+
+def test_a_page_does_not_write_the_state_of_the_next_one(make, client):
+    """Pywebview would put it into each page's script, in quotation marks that it can end."""
+    window = make("file:///opt/app/index.html")
+    window.js_api_endpoint = None
+    window.gui = Engine()
+    for event in (window.events.shown, window.events.before_load, window.events.loaded):
+        event.set()
+    window.state.before = 1
+    noticed = queue.SimpleQueue()
+    window.state += lambda kind, key, value: noticed.put((str(kind), key, value))
+    for _ in range(2):
+        keypin.webview.expose(window, client)
+        for key in ("before", "x", "_State__window"):
+            update = {"key": key, "value": "'; evil(); '"}
+            js_bridge_call(window, "pywebviewStateUpdate", update, "1")
+        js_bridge_call(window, "pywebviewStateDelete", "before", "1")
+        assert "evil" not in load_js_files(window, "qtwebengine")[0]
+        assert dict(window.state) == {"before": 1}
+    window.state.after = 2
+    assert noticed.get(timeout=20) == ("change", "after", 2)
+    del window.state.before
+    assert noticed.get(timeout=20) == ("delete", "before", 1)
+    assert dict(window.state) == {"after": 2}
+
+
+def test_calls_that_are_refused_do_not_pile_up_threads(make, client):
+    """Any page can make them, a foreign one too, and faster than the window hears the answers."""
+    window = make("file:///opt/app/index.html")
+    keypin.webview.expose(window, client)
+    release, deaf = threading.Event(), Engine()
+    deaf.evaluate_js = lambda script, *more: (release.wait(20), deaf.scripts.append(script))
+    window.gui = deaf
+    for event in (window.events.shown, window.events.before_load, window.events.loaded):
+        event.set()
+
+    def ours():
+        return [one for one in threading.enumerate() if one.name.startswith("keypin.webview")]
+
+    calls = [f"{number:032x}" for number in range(300)]
+    for call in calls:
+        window._functions["keypin_call"]("no key", call, "send", "{}")
+    assert len(ours()) <= 3  # one that greets; one that answers, and perhaps one more since
+    release.set()
+    for thread in ours():
+        thread.join(20)
+    said = "".join(deaf.scripts)
+    assert [call for call in calls if call not in said] == []
 
 
 @pytest.mark.parametrize(
@@ -173,13 +253,13 @@ def test_nothing_that_a_page_sends_raises(make, client, sent):
     ("given", "prefix"),
     [
         ("https://app.example/", "https://app.example/"),
-        ("https://APP.example:443/a/", "https://app.example/a/"),
+        ("https://APP.example:443/", "https://app.example/"),
         ("https://app.example:8443/", "https://app.example:8443/"),
-        ("https://bücher.example/ä b/", "https://xn--bcher-kva.example/%C3%A4%20b/"),
+        ("https://bücher.example/", "https://xn--bcher-kva.example/"),
         ("http://localhost:5173/", "http://localhost:5173/"),
         ("http://127.0.0.1:80/", "http://127.0.0.1/"),
         ("http://[::1]:8000/", "http://[::1]:8000/"),
-        ("file:///opt/my app/", "file:///opt/my%20app/"),
+        ("file:///opt/my äpp/", "file:///opt/my%20%C3%A4pp/"),
         ("file:///C:/app/", "file:///C:/app/"),
     ],
 )
@@ -192,6 +272,7 @@ def test_the_beginning_of_pages_addresses_is_spelled_as_browsers_do(given, prefi
     [
         "https://app.example",
         "https://app.example/index.html",
+        "https://app.example/folder/",
         "http://app.example/",
         "http://127.0.0.1.app.example/",
         "https://user@app.example/",
@@ -244,6 +325,9 @@ FOREIGN = [
     "https://app.example:8443/",
     "https://app.example0/",
     "https://user@app.example/",
+    "https://app.example%2F@elsewhere.example/",
+    "https://app.example%2f.elsewhere.example/",
+    "https://[app.example/",
     "http://app.example/",
     "https://aaa.example/",
     "https://zzz.example/",
@@ -259,6 +343,7 @@ FOREIGN = [
 def test_which_addresses_are_the_apps_own():
     assert [address for address in OWN + FOREIGN if address in PAGES] == OWN
     assert "file:///opt/my app/a" in PAGES  # as Qt spells it
+    assert "https://bücher.example/a" in Pages([page_prefix("https://bücher.example/")])
 
 
 @pytest.mark.skipif(node is None, reason="needs node (make system-deps)")

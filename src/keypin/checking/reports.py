@@ -6,12 +6,11 @@ Their shapes are promised in docs/check.md.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Any, Literal
 
+from .._junit import JUnitCase, junit_suite
 from ..pinset import subject_of
 from .certificates import facts_of, pins_of
 from .findings import Finding, Severity, as_json, exit_code, worst
@@ -35,7 +34,6 @@ __all__ = [
 ]
 
 VERSION = 1
-NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,39 +97,27 @@ def junit_report(report: Report) -> bytes:
     cases: defaultdict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in report.findings:
         cases[finding.host or "the pin file", finding.where or "rules"].append(finding)
-    seconds = f"{(report.finished - report.started).total_seconds():.3f}"
-    suite = ElementTree.Element(
-        "testsuite",
-        {
-            "name": "keypin check",
-            "timestamp": f"{report.started:%Y-%m-%dT%H:%M:%S}",
-            "time": seconds,
-            "tests": str(len(cases)),
-        },
+    return junit_suite(
+        "keypin check",
+        report.started,
+        report.finished,
+        [
+            _junit_case(host, where, findings, report.fail_on)
+            for (host, where), findings in cases.items()
+        ],
     )
-    outcomes: Counter[str] = Counter()
-    for (host, where), findings in cases.items():
-        case = ElementTree.SubElement(
-            suite, "testcase", {"classname": _xml(host), "name": _xml(where), "time": "0"}
-        )
-        outcome = _outcome(findings, report.fail_on)
-        outcomes[outcome] += 1
-        text = _xml("\n".join(map(_sentence, findings)))
-        if outcome == "passed":
-            ElementTree.SubElement(case, "system-out").text = text
-            continue
-        worst_one = next(each for each in findings if each.severity is worst(findings))
-        details = {"type": worst_one.code, "message": _xml(worst_one.text)}
-        ElementTree.SubElement(case, outcome, details).text = text
-    for outcome in ("failure", "error"):
-        suite.set(f"{outcome}s", str(outcomes[outcome]))
-    suite.set("skipped", "0")
-    counts = ("name", "tests", "failures", "errors", "time")
-    suites = ElementTree.Element("testsuites", {name: suite.attrib[name] for name in counts})
-    suites.append(suite)
-    ElementTree.indent(suites)
-    written: bytes = ElementTree.tostring(suites, "utf-8", xml_declaration=True)
-    return written + b"\n"
+
+
+def _junit_case(host: str, where: str, findings: list[Finding], fail_on: Severity) -> JUnitCase:
+    worst_one = next(each for each in findings if each.severity is worst(findings))
+    return JUnitCase(
+        host,
+        where,
+        _outcome(findings, fail_on),
+        "\n".join(map(_sentence, findings)),
+        worst_one.code,
+        worst_one.text,
+    )
 
 
 def prometheus_report(report: Report) -> str:
@@ -261,7 +247,7 @@ def _line(kind: str, content: Mapping[str, Any]) -> str:
     return json.dumps({"kind": kind, **content}) + "\n"
 
 
-def _outcome(findings: list[Finding], fail_on: Severity) -> str:
+def _outcome(findings: list[Finding], fail_on: Severity) -> Literal["passed", "failure", "error"]:
     severity = worst(findings)
     if severity is Severity.UNKNOWN:
         return "error"
@@ -271,11 +257,6 @@ def _outcome(findings: list[Finding], fail_on: Severity) -> str:
 def _sentence(finding: Finding) -> str:
     advice = f" {finding.advice}" if finding.advice else ""
     return f"{finding.severity}: {finding.text} ({finding.code}){advice}"
-
-
-def _xml(text: str) -> str:
-    """Escape the characters that XML 1.0 has no way to write."""
-    return NOT_IN_XML.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def _escaped(label: str) -> str:

@@ -2,8 +2,15 @@
 
     app            the commands put together, and their errors
     demo, show, fetch, convert, get, run, doctor, check, deploy, plan, export, import_,
-    init, add, remove, promote, retire, backup_key
+    init, add, remove, promote, retire, backup_key, keystore, lab, lab_run, lab_serve
                    one module for each command
+    groups         commands and groups whose help ends in examples
+    programs       why a program cannot be run
+    progress       a bar, on terminals
+    lab_selection  which scenarios a command is about
+    lab_events     what lab serve says
+    private_keys, server_chains, pkcs12, server_elements
+                   what keystore is made of
     findings       what show found, as text and JSON
     listing        a certificate as lines of text
     connections    why a connection failed, as an error with an exit code

@@ -11,7 +11,6 @@ from platform import python_version
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from .. import __version__
 from . import (
@@ -27,6 +26,8 @@ from . import (
     get,
     import_,
     init,
+    keystore,
+    lab,
     plan,
     promote,
     remove,
@@ -35,6 +36,7 @@ from . import (
     show,
 )
 from .exit_codes import CommandError, ExitCode
+from .groups import Command, help_unless_invoked, new_group
 from .output import complain
 
 __all__ = ["app", "main"]
@@ -55,45 +57,11 @@ keypin backup-key "api 2027"
 keypin export android -o network_security_config.xml
 keypin run --pins pins.toml -- python app.py
 keypin doctor -- python my_client_check.py {url}
+keypin lab run -- curl -sS --pinnedpubkey {curl_pins} {url}
 """
 
 
-class Group(TyperGroup):
-    """All commands; the help ends in examples, the epilog."""
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the examples."""
-        _write_examples(self.epilog, formatter)
-
-
-class Command(TyperCommand):
-    """A command whose help ends in examples, its epilog."""
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """The arguments as they are written, without more brackets around them."""
-        arguments = [p.metavar for p in self.params if p.param_type_name == "argument"]
-        return ["[OPTIONS]", *(metavar for metavar in arguments if metavar)]
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the examples."""
-        _write_examples(self.epilog, formatter)
-
-
-def _write_examples(examples: str | None, formatter: Any) -> None:
-    formatter.write_paragraph()
-    formatter.write_heading("Examples")
-    for line in (examples or "").strip().splitlines():
-        formatter.write(f"  {line}\n")
-
-
-app = typer.Typer(
-    cls=Group,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=EXAMPLES,
-)
+app = new_group(EXAMPLES)
 # one line for each command's module
 app.command("demo", cls=Command, epilog=demo.EXAMPLES)(demo.demo)
 app.command("show", cls=Command, epilog=show.EXAMPLES)(show.show)
@@ -111,10 +79,12 @@ app.command("backup-key", cls=Command, epilog=backup_key.EXAMPLES)(backup_key.ba
 app.command("export", cls=Command, epilog=export.EXAMPLES)(export.export)
 app.command("import", cls=Command, epilog=import_.EXAMPLES)(import_.import_)
 app.command("deploy", cls=Command, epilog=deploy.EXAMPLES)(deploy.deploy)
+app.command("keystore", cls=Command, epilog=keystore.EXAMPLES)(keystore.keystore)
 app.command("run", cls=Command, epilog=run.EXAMPLES, context_settings=run.SETTINGS)(run.run)
 app.command("doctor", cls=Command, epilog=doctor.EXAMPLES, context_settings=doctor.SETTINGS)(
     doctor.doctor
 )
+app.add_typer(lab.lab, name="lab")
 
 
 @app.callback(invoke_without_command=True)
@@ -129,9 +99,7 @@ def keypin(
         versions = f"keypin {__version__} (Python {python_version()}, {ssl.OPENSSL_VERSION})"
         sys.stdout.write(versions + "\n")
         raise typer.Exit(ExitCode.OK)
-    if context.invoked_subcommand is None:
-        sys.stdout.write(context.get_help() + "\n")
-        raise typer.Exit(ExitCode.USAGE)
+    help_unless_invoked(context)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,15 +6,12 @@ import re
 import socket
 import sys
 from collections import defaultdict
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..checking.findings import Severity
 from ..checking.judgement import Judge
@@ -38,11 +35,12 @@ from .files import read_pin_file, written_atomically
 from .finding_lines import list_findings, summary_of
 from .options import Cafile, Capath, Timeout, authority_errors
 from .output import Page
+from .progress import progress_of
 from .rehearsals import rehearse_files
 from .targets import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..checking.findings import Finding
     from ..checking.live import Sighting
@@ -282,7 +280,7 @@ class _Inquiry:
                 self.found([reason])
             else:
                 due.append(target)
-        with _progress() as progress:
+        with progress_of("connections") as progress:
             for seen in look_at(due, contexts, manner, progress):
                 for sighting in seen:
                     self._sightings.append(sighting)
@@ -347,18 +345,6 @@ class _Output:
             page = Page()
             list_findings(page, report.findings, quiet=self.quiet)
             page.line(summary_of(report.findings))
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show on a terminal how far it has got; give what is to be told of it."""
-    console = Console(stderr=True)
-    columns = [TextColumn("connections"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        task = progress.add_task("")
-        yield lambda done, known: progress.update(task, completed=done, total=known)
 
 
 def _entries(judge: Judge, hosts: Sequence[str] | None) -> list[HostEntry]:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
-import tempfile
-import time
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .. import _inheritance
 from ..errors import KeypinError
+from ..lab.command import Commands, Ended, fill, places_in
 from ..testing import Inconclusive
 from ..testing.trial import OWN_CHECK_PASSED, bypass_report, new_trial
 from .demo import BAD, GOOD, TlsVersion
 from .exit_codes import CommandError, ExitCode
 from .options import positive
 from .output import Page
+from .programs import explained
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,33 +38,13 @@ keypin doctor --own-pins -- ./client --pin {pin} --ca {cafile} {url}
 # what stands behind the command is the command's
 SETTINGS = {"allow_interspersed_args": False}
 
-ADDRESSES = ("{url}", "{port}")
+ADDRESSES = {"url", "port"}
 NOT_COVERED = (
     "keypin run covers what uses Python's ssl, in CPython. Other clients are pinned by their own",
     "settings, and tested with --own-pins.",
 )
-SHOWN_LINES = 20
-SHOWN_BYTES = 64 * 1024
 UNCERTAIN = "bold yellow"
 JSON_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run of the command ended."""
-
-    exit_code: int | None
-    """None where it had to be ended; negative for a signal"""
-    seconds: float
-    output: list[str]
-    """the last lines"""
-
-    def __str__(self) -> str:
-        if self.exit_code is None:
-            return f"it was still running after {self.seconds:.1f} s (--timeout)"
-        if self.exit_code < 0:
-            return f"it was ended by signal {-self.exit_code}"
-        return f"its exit code was {self.exit_code}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +55,7 @@ class Run:
     """whether that server held the pinned key"""
     visit: Visit
     client_certificates: int
-    ending: Ending
+    ending: Ended
 
     @property
     def doubt(self) -> str | None:
@@ -143,7 +121,7 @@ def doctor(
     SSL_CERT_FILE and the like name it, too. {pin}, {pins} (a pin file) and {certificate} (DER) are
     the pinned key. Exits with 0: pinned, 76: not pinned, 75: inconclusive.
     """
-    if not any(address in word for word in command for address in ADDRESSES):
+    if not places_in(command) & ADDRESSES:
         raise CommandError(
             ExitCode.USAGE,
             "the command is not told where to connect: put {url}, or {host} and {port}, into it",
@@ -164,7 +142,7 @@ def _diagnose(trial: Trial, command: list[str], timeout: float, *, own_pins: boo
     runs: list[Run] = []
     try:
         for server in trial.calls:
-            words = [_filled(word, server, pins) for word in command]
+            words = fill(command, _places(server, pins))
             environment = {**os.environ, **trial.bench.environment}
             if not own_pins:
                 _pin(words, environment, pins)
@@ -183,19 +161,17 @@ def _diagnose(trial: Trial, command: list[str], timeout: float, *, own_pins: boo
     return _pinned(runs)
 
 
-def _filled(word: str, server: LocalServer, pins: Path) -> str:
-    """A word of the command with the places for what is known only now filled in."""
-    for place, value in {
-        "{url}": server.url,
-        "{host}": server.host,
-        "{port}": str(server.port),
-        "{cafile}": server.cafile,
-        "{certificate}": server.certificate,
-        "{pin}": str(server.pin),
-        "{pins}": str(pins),
-    }.items():
-        word = word.replace(place, value)
-    return word
+def _places(server: LocalServer, pins: Path) -> dict[str, str]:
+    """What the command is told, which is known only now."""
+    return {
+        "url": server.url,
+        "host": server.host,
+        "port": str(server.port),
+        "cafile": server.cafile,
+        "certificate": server.certificate,
+        "pin": str(server.pin),
+        "pins": str(pins),
+    }
 
 
 def _pin(words: list[str], environment: dict[str, str], pins: Path) -> None:
@@ -210,54 +186,11 @@ def _pin(words: list[str], environment: dict[str, str], pins: Path) -> None:
         raise CommandError(ExitCode.NOT_PINNED, f"not run, it would not be pinned: {escape}")
 
 
-def _run(words: list[str], environment: dict[str, str], timeout: float) -> Ending:
-    with tempfile.TemporaryFile() as output:
-        began = time.monotonic()
-        process = _start(words, environment, output)
-        try:
-            exit_code: int | None = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            exit_code = None
-        finally:
-            _end(process)
-        return Ending(exit_code, time.monotonic() - began, _last_lines(output))
-
-
-def _start(
-    words: list[str], environment: dict[str, str], output: IO[bytes]
-) -> subprocess.Popen[bytes]:
+def _run(words: list[str], environment: dict[str, str], timeout: float) -> Ended:
     try:
-        return subprocess.Popen(  # noqa: S603 - what the user said
-            words,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # so that what it starts can be ended with it
-        )
-    except FileNotFoundError:
-        raise CommandError(ExitCode.NO_COMMAND, f"no such program: {words[0]}") from None
+        return Commands().run(words, environment, timeout)
     except OSError as error:
-        raise CommandError(
-            ExitCode.CANNOT_RUN, f"cannot run {words[0]}: {error.strerror}"
-        ) from None
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that is still running, and those that it has started."""
-    if process.poll() is not None:
-        return
-    if hasattr(os, "killpg"):
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-    process.wait()
-
-
-def _last_lines(output: IO[bytes]) -> list[str]:
-    size = output.seek(0, os.SEEK_END)
-    output.seek(max(0, size - SHOWN_BYTES))
-    return output.read().decode(errors="replace").splitlines()[-SHOWN_LINES:]
+        raise explained(words[0], error) from None
 
 
 # What follows from the runs

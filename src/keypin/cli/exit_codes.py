@@ -17,7 +17,8 @@ class ExitCode(IntEnum):
     DEMO_FAILED = 1
     """keypin demo: a step did not come out as promised; keypin check: warnings only"""
     CRITICAL = 2
-    """keypin check, keypin deploy, keypin plan: clients are refused, or will be"""
+    """keypin check, keypin deploy, keypin plan: clients are refused, or will be;
+    keypin lab run, keypin lab serve: the client refuses an honest server"""
     UNKNOWN = 3
     """keypin check, keypin deploy: something could not be told"""
     UNREACHABLE = 7
@@ -41,9 +42,11 @@ class ExitCode(IntEnum):
     CANNOT_WRITE = 73
     """a file cannot be written, or is there already"""
     INCONCLUSIVE = 75
-    """keypin doctor: whether the program is pinned remains open"""
+    """keypin doctor: whether the program is pinned remains open; keypin lab run, keypin lab serve:
+    some case, too"""
     BYPASSED = 76
-    """keypin doctor: the program is not pinned, a server without the pinned key received bytes"""
+    """keypin doctor: the program is not pinned, a server without the pinned key received bytes;
+    keypin lab run, keypin lab serve: an attacker received something, or the client hung"""
     NOT_ALLOWED = 77
     """keypin export, import: the result would be less safe, and that was not allowed; keypin add,
     remove, promote, retire: so would the edit, or it would lock clients out"""

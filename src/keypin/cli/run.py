@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from ..errors import KeypinError
 from ..pinset import PinSet
 from .exit_codes import CommandError, ExitCode
 from .files import read_file
+from .programs import explained
 
 __all__ = ["EXAMPLES", "SETTINGS", "run"]
 
@@ -59,17 +59,7 @@ def run(
     try:
         return _execute(command, environment)
     except OSError as error:
-        raise _explained(command[0], error) from None
-
-
-def _explained(program: str, error: OSError) -> CommandError:
-    if not isinstance(error, FileNotFoundError):
-        return CommandError(ExitCode.CANNOT_RUN, f"cannot run {program}: {error.strerror}")
-    if shutil.which(program) is None:
-        return CommandError(ExitCode.NO_COMMAND, f"no such program: {program}")
-    return CommandError(
-        ExitCode.CANNOT_RUN, f"cannot run {program}: the interpreter in its first line is not there"
-    )
+        raise explained(command[0], error) from None
 
 
 def _checked(option: Path | None) -> str:

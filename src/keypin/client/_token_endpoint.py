@@ -107,7 +107,9 @@ def read_grant(answer: Answer, credentials: Credentials, scope: str, asked_at: f
     if status != 200:
         what = "redirects, and credentials do not follow" if 300 <= status < 400 else "failed"
         text = f"the token endpoint {what}: status {status}"
-        raise ServerError(status, credentials.hide(answer.text), text)
+        # there may be a token in it, whatever its status
+        body = "" if "access_token" in answer.text else credentials.hide(answer.text)
+        raise ServerError(status, body, text)
     problem = _problem(fields)
     if problem:
         # without the body: there may be a token in it

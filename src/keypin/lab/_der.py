@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import base64
 
-__all__ = ["RSASSA_PSS", "RSA_ENCRYPTION", "bit_string", "content", "pem", "sequence", "substitute"]
+__all__ = [
+    "RSASSA_PSS",
+    "RSA_ENCRYPTION",
+    "bit_string",
+    "content",
+    "elements",
+    "explicit",
+    "pem",
+    "sequence",
+    "substitute",
+]
 
 # AlgorithmIdentifiers (RFC 4055, section 1.2): the first with parameters NULL, the second without
 # parameters, that is, without limits on hash and salt.
@@ -22,9 +32,25 @@ def bit_string(octets: bytes) -> bytes:
     return _element(0x03, b"\0" + octets)
 
 
+def explicit(number: int, element: bytes) -> bytes:
+    """Wrap one element in the context-specific tag of this number."""
+    return _element(0xA0 | number, element)
+
+
 def content(element: bytes) -> bytes:
     """What stands behind an element's tag and length."""
-    return element[2 if element[1] < 0x80 else 2 + (element[1] & 0x7F) :]
+    return element[_header_size(element) :]
+
+
+def elements(structure: bytes) -> list[bytes]:
+    """Split what lies directly inside an element."""
+    rest, found = content(structure), []
+    while rest:
+        size = _header_size(rest)
+        length = rest[1] if size == 2 else int.from_bytes(rest[2:size], "big")
+        found.append(rest[: size + length])
+        rest = rest[size + length :]
+    return found
 
 
 def substitute(structure: bytes, old: bytes, new: bytes) -> bytes:
@@ -40,6 +66,10 @@ def pem(label: str, der: bytes) -> bytes:
     text = base64.b64encode(der).decode("ascii")
     lines = [text[start : start + 64] for start in range(0, len(text), 64)]
     return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""]).encode()
+
+
+def _header_size(element: bytes) -> int:
+    return 2 if element[1] < 0x80 else 2 + (element[1] & 0x7F)
 
 
 def _element(tag: int, content: bytes) -> bytes:

@@ -168,8 +168,9 @@ class Authority:
         """Issue a certificate, for a server unless `fields` say otherwise.
 
         Args:
-            names: DNS names, also with wildcards and other oddities, and IP addresses. Without any
-                there is no subjectAltName.
+            names: DNS names, also with wildcards and other oddities, and IP addresses;
+                "DNS:127.0.0.1" is an address written as a DNS name. Without any there is no
+                subjectAltName.
             key: a kind of key to make, or a key.
             fields: what else the certificate shall say.
         """
@@ -224,5 +225,9 @@ def _issue(profile: Profile, key: Key, authority: Authority | None) -> Credentia
 
 def _signer(credential: Credential) -> Issuer:
     certificate = x509.load_der_x509_certificate(credential.certificate)
-    identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
-    return Issuer(certificate.subject, credential.key, identifier.value.digest)
+    if certificate.version is x509.Version.v1:
+        identifier = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
+    else:
+        kind = x509.SubjectKeyIdentifier
+        identifier = certificate.extensions.get_extension_for_class(kind).value
+    return Issuer(certificate.subject, credential.key, identifier.digest)

@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.hashes import MD5, SHA1
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ._der import bit_string, content, sequence, substitute
+from ._der import bit_string, content, elements, explicit, sequence
+from .keys import new_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +27,9 @@ __all__ = [
     "KeyUsage",
     "NameConstraints",
     "Profile",
+    "WeakHash",
     "certify",
+    "general_name",
 ]
 
 KeyUsage = Literal[
@@ -51,6 +55,17 @@ BACKDATED = timedelta(hours=1)
 CA_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=90)
 
+WeakHash = Literal["sha1", "md5"]
+
+# AlgorithmIdentifiers by hash and kind of the signing key (RFC 3279, section 2.2)
+WEAK_ALGORITHMS: dict[tuple[WeakHash, str], bytes] = {
+    ("sha1", "rsa-2048"): bytes.fromhex("300d06092a864886f70d0101050500"),
+    ("md5", "rsa-2048"): bytes.fromhex("300d06092a864886f70d0101040500"),
+    ("sha1", "p-256"): bytes.fromhex("300906072a8648ce3d0401"),
+    ("sha1", "p-384"): bytes.fromhex("300906072a8648ce3d0401"),
+}
+
+DNS_PREFIX = "DNS:"
 COMMON_NAME_LIMIT = 64  # RFC 5280, appendix A.1: ub-common-name
 
 
@@ -83,6 +98,12 @@ class CertificateFields(TypedDict, total=False):
     name_constraints: NameConstraints | None
     subject_key_identifier: bytes
     """for one who imitates another key's certificate"""
+    further_extensions: Sequence[tuple[x509.ExtensionType, bool]]
+    """each with its criticality; they come last, also where there is one of the kind already"""
+    version_1: bool
+    """a certificate of X.509 version 1, which has no extension at all"""
+    signature_hash: WeakHash
+    """sign with this instead of what is usual for the issuer's key"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +120,17 @@ class Profile:
     extended_key_usage: Sequence[ExtendedKeyUsage] | None = None
     name_constraints: NameConstraints | None = None
     subject_key_identifier: bytes | None = None
+    further_extensions: Sequence[tuple[x509.ExtensionType, bool]] = ()
+    version_1: bool = False
+    signature_hash: WeakHash | None = None
 
     @property
     def subject(self) -> x509.Name:
         """The subject: a common name or nothing."""
         name = self.common_name
         if name is None:
-            name = next((name for name in self.names if len(name) <= COMMON_NAME_LIMIT), "")
+            names = (name.removeprefix(DNS_PREFIX) for name in self.names)
+            name = next((name for name in names if len(name) <= COMMON_NAME_LIMIT), "")
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else [])
 
     @property
@@ -138,15 +163,7 @@ def certify(profile: Profile, key: Key, issuer: Issuer | None = None) -> bytes:
     """
     own_identifier = _key_identifier(profile, key)
     issuer = issuer or Issuer(profile.subject, key, own_identifier.digest)
-    not_before, not_after = profile.validity
-    builder = x509.CertificateBuilder(
-        issuer_name=issuer.subject,
-        subject_name=profile.subject,
-        public_key=key.private.public_key(),
-        serial_number=x509.random_serial_number(),
-        not_valid_before=not_before,
-        not_valid_after=not_after,
-    )
+    builder = _builder(profile, key, issuer.subject)
     for extension, critical in _extensions(profile, key):
         builder = builder.add_extension(extension, critical)
     builder = builder.add_extension(own_identifier, critical=False)
@@ -156,7 +173,19 @@ def certify(profile: Profile, key: Key, issuer: Issuer | None = None) -> bytes:
     certificate = builder.sign(
         issuer.key.private, issuer.key.signature_hash, rsa_padding=issuer.key.signature_padding
     )
-    return _with_own_public_key(certificate, key, issuer.key)
+    return _rewritten(certificate.public_bytes(Encoding.DER), profile, key, issuer.key)
+
+
+def _builder(profile: Profile, key: Key, issuer: x509.Name) -> x509.CertificateBuilder:
+    not_before, not_after = profile.validity
+    return x509.CertificateBuilder(
+        issuer_name=issuer,
+        subject_name=profile.subject,
+        public_key=key.private.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=not_before,
+        not_valid_after=not_after,
+    )
 
 
 def _extensions(profile: Profile, key: Key) -> Iterator[tuple[x509.ExtensionType, bool]]:
@@ -168,7 +197,7 @@ def _extensions(profile: Profile, key: Key) -> Iterator[tuple[x509.ExtensionType
         yield x509.ExtendedKeyUsage([EXTENDED_KEY_USAGES[name] for name in purposes]), False
     if profile.names:
         # RFC 5280, section 4.2.1.6: critical where the subject is empty
-        names = map(_general_name, profile.names)
+        names = map(general_name, profile.names)
         yield x509.SubjectAlternativeName(names), not profile.subject.rdns
     if constraints := profile.name_constraints:
         permitted = [_constrained_name(name) for name in constraints.permitted]
@@ -207,7 +236,10 @@ def _purposes(profile: Profile) -> Sequence[ExtendedKeyUsage]:
     return () if profile.ca else ("serverAuth",)
 
 
-def _general_name(name: str) -> x509.GeneralName:
+def general_name(name: str) -> x509.GeneralName:
+    """A host as it stands in a certificate: an IP address, or a DNS name."""
+    if name.startswith(DNS_PREFIX):
+        return x509.DNSName(name.removeprefix(DNS_PREFIX))
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
@@ -227,13 +259,41 @@ def _key_identifier(profile: Profile, key: Key) -> x509.SubjectKeyIdentifier:
     return x509.SubjectKeyIdentifier.from_public_key(key.private.public_key())
 
 
-def _with_own_public_key(certificate: x509.Certificate, key: Key, issuer_key: Key) -> bytes:
-    """Put the key in as it encodes itself, and sign again if that changes anything."""
-    der = certificate.public_bytes(Encoding.DER)
-    encoded = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if encoded == key.spki:
+def _rewritten(der: bytes, profile: Profile, key: Key, issuer_key: Key) -> bytes:
+    """Say also what cryptography cannot be told to say; sign again if that changes anything."""
+    old_tbs, algorithm, _ = elements(der)
+    version, serial, _, issuer, validity, subject, _, extensions = elements(old_tbs)
+    digest = None
+    if (weak := profile.signature_hash) is not None:
+        algorithm = _weak_algorithm(weak, issuer_key)
+        digest = SHA1() if weak == "sha1" else MD5()  # noqa: S303 - what a client must refuse
+    if profile.further_extensions:
+        (listed,) = elements(extensions)
+        further = _encoded(profile.further_extensions)
+        extensions = explicit(3, sequence(content(listed) + further))
+    if profile.version_1:
+        version = extensions = b""
+    # the key as it encodes itself
+    fields = (version, serial, algorithm, issuer, validity, subject, key.spki, extensions)
+    tbs = sequence(b"".join(fields))
+    if tbs == old_tbs:
         return der
-    old_tbs = certificate.tbs_certificate_bytes
-    tbs = substitute(old_tbs, encoded, key.spki)
-    algorithm = content(der).removeprefix(old_tbs).removesuffix(bit_string(certificate.signature))
-    return sequence(tbs + algorithm + bit_string(issuer_key.sign(tbs)))
+    return sequence(tbs + algorithm + bit_string(issuer_key.sign(tbs, digest)))
+
+
+def _weak_algorithm(weak: WeakHash, issuer_key: Key) -> bytes:
+    try:
+        return WEAK_ALGORITHMS[weak, issuer_key.kind]
+    except KeyError:
+        raise ValueError(f"a {issuer_key.kind} key makes no signature with {weak}") from None
+
+
+def _encoded(extensions: Sequence[tuple[x509.ExtensionType, bool]]) -> bytes:
+    """Extensions in DER, without the SEQUENCE around them: cut out of another certificate."""
+    profile, key = Profile(), new_key()
+    builder = _builder(profile, key, profile.subject)
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical)
+    certificate = builder.sign(key.private, key.signature_hash)
+    (listed,) = elements(elements(certificate.tbs_certificate_bytes)[-1])
+    return content(listed)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA256, SHA384
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -61,12 +61,12 @@ class Key:
             return None
         return padding.PSS(padding.MGF1(SHA256()), SHA256.digest_size)
 
-    def sign(self, data: bytes) -> bytes:
-        """Sign in the way that certificates are signed."""
+    def sign(self, data: bytes, digest: HashAlgorithm | None = None) -> bytes:
+        """Sign in the way that certificates are signed, or with another hash."""
         private = self.private
         if isinstance(private, ed25519.Ed25519PrivateKey):
             return private.sign(data)
-        digest = self.signature_hash or SHA256()
+        digest = digest or self.signature_hash or SHA256()
         if isinstance(private, ec.EllipticCurvePrivateKey):
             return private.sign(data, ec.ECDSA(digest))
         return private.sign(data, self.signature_padding or padding.PKCS1v15(), digest)

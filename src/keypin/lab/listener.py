@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 import socket
 import threading
+import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ __all__ = ["Listener"]
 
 BACKLOG = 512
 PATIENCE = 10.0
+PATIENCE_TO_FORGET = 2.0
+HELD_BACK = 0.25  # seconds; systems acknowledge within 0.2 s what they delay (RFC 1122, 4.2.3.2)
+GLANCE = 0.02
 
 
 class Listener(ABC):
@@ -31,12 +35,16 @@ class Listener(ABC):
 
     connections: list[Connection]
     """every connection so far, in the order in which they were accepted"""
+    failures: list[Exception]
+    """what this server's own code has raised, so that its records prove nothing"""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.host = host
         self.connections = []
+        self.failures = []
         self._changed = threading.Condition()
         self._open: dict[Connection, socket.socket] = {}
+        self._looks: dict[Connection, tuple[object, float]] = {}
         self._threads: list[threading.Thread] = []
         self._listening: socket.socket | None = None
         self._rounds_wanted = 0
@@ -137,15 +145,73 @@ class Listener(ABC):
         Raises:
             TimeoutError: a connection is still open.
         """
-        # A connection may be open for its client and not yet accepted here: the accepting thread
-        # has to look once more before the records are complete.
         with self._changed:
-            if self._listening is not None:
-                self._rounds_wanted += 1
-                self._wake.send(b"\0")
-            wanted = self._rounds_wanted
+            wanted = self._ask_for_round()
         self.wait_until(lambda: self._rounds_done >= wanted and not self._open, timeout)
         return list(self.connections)
+
+    def quiet(
+        self, enough: Callable[[], bool] | None = None, timeout: float = PATIENCE
+    ) -> list[Connection]:
+        """Wait until all that clients have sent so far has been looked at.
+
+        Connections may stay open. One that has brought nothing yet is given a moment, because the
+        client's system may hold back what is to follow the handshake (RFC 896).
+
+        Args:
+            enough: what makes further waiting needless.
+            timeout: in seconds.
+
+        Returns:
+            The records of all connections.
+
+        Raises:
+            TimeoutError: a client has been sending all the time without a pause.
+        """
+        end = time.monotonic() + timeout
+        with self._changed:
+            wanted = self._ask_for_round()
+            while not (enough is not None and enough()):
+                if self._rounds_done >= wanted and all(map(self._is_quiet, self._open)):
+                    break
+                if time.monotonic() > end:
+                    raise TimeoutError(f"not quiet within {timeout} s: {self.connections}")
+                self._changed.wait(GLANCE)
+            return list(self.connections)
+
+    def was_shown(self, connection: Connection) -> bool:
+        """Whether a client came as far as to be shown what this server has to show."""
+        return connection in self.connections
+
+    def _ask_for_round(self) -> int:
+        # A connection may be open for its client and not yet accepted here: the accepting thread
+        # has to look once more before the records are complete.
+        if self._listening is not None:
+            self._rounds_wanted += 1
+            self._wake.send(b"\0")
+        return self._rounds_wanted
+
+    def _is_quiet(self, connection: Connection) -> bool:
+        """Whether a connection brings nothing and has changed nothing for a moment."""
+        seen = (connection.application_bytes, connection.client_finished, connection.error)
+        now = time.monotonic()
+        before, since = self._looks.get(connection, (None, now))
+        if seen != before or self._has_more(connection):
+            self._looks[connection] = (seen, now)
+            return False
+        return now - since >= HELD_BACK
+
+    def _has_more(self, connection: Connection) -> bool:
+        """Whether something has come that has not been read."""
+        sock = self._open[connection]
+        # a handler's library may have closed it already; it can be reading no more
+        if sock.fileno() < 0:
+            return False
+        # no select.select(): descriptors may be above 1024
+        with selectors.DefaultSelector() as selector, suppress(OSError, ValueError):
+            selector.register(sock, selectors.EVENT_READ)
+            return bool(selector.select(timeout=0))
+        return False
 
     def drop_connections(self) -> None:
         """Cut all open connections, as a network would: no TLS alert, no goodbye."""
@@ -153,6 +219,18 @@ class Listener(ABC):
             for sock in self._open.values():
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
+
+    def forget(self) -> None:
+        """Drop all open connections, and begin anew with the records."""
+        with self._changed:
+            dropped = list(self._open)
+        self.drop_connections()
+        # what they still had to do must not come after the new beginning
+        with suppress(TimeoutError):
+            self.wait_until(lambda: self._open.keys().isdisjoint(dropped), PATIENCE_TO_FORGET)
+        with self._changed:
+            self.connections[:] = [it for it in self.connections if it in self._open]
+            self.failures.clear()
 
     def _accept(self, listening: socket.socket) -> None:
         with selectors.DefaultSelector() as selector:
@@ -184,6 +262,9 @@ class Listener(ABC):
     def _serve(self, connection: Connection, sock: socket.socket) -> None:
         try:
             self._handle(connection, sock)
+        except Exception as error:
+            self.failures.append(error)
+            raise
         finally:
             with self._changed:
                 del self._open[connection]

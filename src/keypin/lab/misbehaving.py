@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from ..errors import MissingExtra
 from .keys import Key
 from .listener import Listener
 
@@ -78,7 +79,11 @@ class MisbehavingServer(Listener):
         failures = (self._tlslite.TLSError, OSError)
         try:
             tls.handshakeServer(
-                certChain=self._certificates, privateKey=self._key, settings=self._settings
+                certChain=self._certificates,
+                privateKey=self._key,
+                settings=self._settings,
+                # without it tlslite fails at clients that offer protocols in TLS 1.3
+                alpn=[bytearray(b"http/1.1")],
             )
         except failures as error:
             connection.note(error=str(error) or type(error).__name__)
@@ -102,5 +107,7 @@ def _import_tlslite() -> Any:
             warnings.simplefilter("ignore", DeprecationWarning)
             from tlslite import api
     except ImportError as error:
-        raise ImportError("a MisbehavingServer needs tlslite-ng: pip install tlslite-ng") from error
+        raise MissingExtra(
+            "a MisbehavingServer needs tlslite-ng: pip install 'keypin[attacks]'", name="tlslite-ng"
+        ) from error
     return api

@@ -51,6 +51,8 @@ class ConnectProxy(Server):
 
     tunnels: list[Tunnel]
     """every tunnel so far"""
+    is_open: bool
+    """whether it also leads to hosts without a route, and not only to its own"""
     interceptor: Server | None
     """the server that stands in for every target, if this proxy intercepts"""
 
@@ -65,6 +67,7 @@ class ConnectProxy(Server):
     ) -> None:
         super().__init__(credential, host=host, application=self._serve_proxy)
         self.tunnels = []
+        self.is_open = True
         self.interceptor = (
             None if intercept is None else Server(intercept, host=host, application=application)
         )
@@ -90,6 +93,13 @@ class ConnectProxy(Server):
             for target in self._targets:
                 _shut_down(target)
 
+    def forget(self) -> None:
+        """Drop all tunnels, and begin anew with the records."""
+        super().forget()
+        self.tunnels.clear()
+        if self.interceptor is not None:
+            self.interceptor.forget()
+
     def _serve_proxy(self, channel: Channel) -> None:
         _Handler(channel, self._tunnel).handle()
 
@@ -100,7 +110,7 @@ class ConnectProxy(Server):
             self.tunnels.append(tunnel)
         try:
             sock = socket.create_connection(self._locate(target), CONNECT_TIMEOUT)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a target that is none
             handler.send_error(502, "no connection to the target", str(error))
             return
         with sock:
@@ -137,6 +147,8 @@ class ConnectProxy(Server):
             return self.interceptor.address
         parts = urlsplit(f"//{target}")
         host, port = parts.hostname or "", parts.port or 443
+        if host not in self._routes and not self.is_open:
+            raise PermissionError(f"no way to {host} from here")
         return self._routes.get(host, (host, port))
 
 

@@ -68,7 +68,7 @@ class RenegotiatingServer(Listener):
         first: Credential,
         second: Credential,
         *,
-        answer: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        answer: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
         host: str = "127.0.0.1",
     ) -> None:
         super().__init__(host)
@@ -78,6 +78,12 @@ class RenegotiatingServer(Listener):
         self.renegotiated = []
         self.bytes_afterwards = 0
         load()
+
+    def forget(self) -> None:
+        """Drop all open connections, and begin anew with the records."""
+        super().forget()
+        self.renegotiated.clear()
+        self.bytes_afterwards = 0
 
     def _handle(self, connection: Connection, sock: socket.socket) -> None:
         with _context(self._first) as first, _context(self._second) as second:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 from .applications import Application, Http, Preamble
 from .authority import Credential
 from .contexts import Resumption, TlsSettings, TlsVersion, new_context, wrap
-from .listener import Listener
+from .listener import HELD_BACK, Listener
 from .streams import Channel, Disconnected, SocketStream, Stream, TlsStream
+from .watch import Watch, WatchedStream
 
 if TYPE_CHECKING:
     import socket
@@ -66,6 +68,7 @@ class Server(Listener):
         before_tls: Preamble | None = None,
     ) -> None:
         super().__init__(host)
+        self._watches: dict[Connection, Watch] = {}
         if require_client_certificate and client_ca is None:
             raise ValueError("require_client_certificate takes a client_ca")
         self.application = application or Http()
@@ -117,8 +120,32 @@ class Server(Listener):
         sibling._session_context = self._session_context
         return sibling
 
+    def began_tls(self, connection: Connection) -> bool:
+        """Whether a ClientHello came, so that the client has been shown the server's key."""
+        with self._changed:
+            watch = self._watches.get(connection)
+            return watch is not None and watch.began_tls is True
+
+    def was_shown(self, connection: Connection) -> bool:
+        """Whether a client came as far as to be shown what this server has to show."""
+        with self._changed:
+            watch = self._watches.get(connection)
+            return watch is not None and (watch.began_tls is True or not watch.expects_tls)
+
+    def _is_quiet(self, connection: Connection) -> bool:
+        watch = self._watches.get(connection)
+        if watch is None or watch.waiting_since is None or self._has_more(connection):
+            return False
+        waited = time.monotonic() - watch.waiting_since
+        return connection.application_bytes > 0 or waited >= HELD_BACK
+
     def _handle(self, connection: Connection, sock: socket.socket) -> None:
-        stream = self._open_stream(connection, SocketStream(sock))
+        watch = Watch()
+        with self._changed:
+            self._watches[connection] = watch
+        stream = self._open_stream(
+            connection, WatchedStream(SocketStream(sock), sock, connection, watch)
+        )
         if stream is None:
             return
         channel = Channel(stream, connection, connection.received)
@@ -148,6 +175,7 @@ class Server(Listener):
         self, carrier: Stream, connection: Connection, presented: ssl.SSLContext
     ) -> Stream | None:
         """Begin TLS; return the stream inside, or None where the handshake failed."""
+        self._watches[connection].expects_tls = True
         stream = TlsStream(carrier, wrap(self._sessions(), presented, connection))
         try:
             stream.do_handshake()

@@ -85,6 +85,7 @@ class TlsStream:
         self._outgoing = ssl.MemoryBIO()
         self.tls = wrap(self._incoming, self._outgoing)
         self._received_ahead = bytearray()
+        self._finished = False
         # An SSL object and its BIOs belong to one thread at a time; records must leave in order.
         self._state = threading.Lock()
         self._sending = threading.Lock()
@@ -111,6 +112,8 @@ class TlsStream:
             data = b""
         with suppress(Disconnected):
             self._flush()
+        if not data and self._finished:
+            self._keep_session()
         return data
 
     def sendall(self, data: bytes, /) -> None:
@@ -134,8 +137,17 @@ class TlsStream:
                     self._received_ahead += data
             with suppress(ssl.SSLError):
                 self.tls.unwrap()
+            self._finished = True
         with suppress(Disconnected):
             self._flush()
+
+    def _keep_session(self) -> None:
+        # A peer that goes without close_notify makes OpenSSL believe that it sent none itself, for
+        # which it would forget the session. A second one is not for the peer.
+        with self._state:
+            with suppress(ssl.SSLError):
+                self.tls.unwrap()
+            self._outgoing.read()
 
     def _read(self, size: int) -> bytes:
         if not self._received_ahead:

@@ -3,7 +3,6 @@
     assertion      assert_pinned, assert_pinned_async: a function of the program is the client
     trial          the calls of one test, and what the servers saw of each
     servers        LocalServer, Bench: a server with the pinned key, others of the same CA without
-    arrivals       what reached a server, in words that give no secret away
 
 The pytest fixtures `pinned_server` and `mispinned_server` are in `_keypin_pytestplugin`, outside of
 this package, so that pytest loads neither keypin nor ssl until a test asks for one.

@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import selectors
 import socket
 import tempfile
-import time
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from ..lab import Authority, Server
-from ..lab.listener import PATIENCE
-from ..lab.streams import CHUNK
+from ..lab.cast import ADDRESS, HOST, NAMES
+from ..lab.environment import trust_environment
 from ..pinset import PinSet
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self, Unpack
 
     from ..lab import Application, Connection, Credential, Preamble
     from ..lab.contexts import TlsVersion
-    from ..lab.streams import Stream
     from ..pin import Pin
 
 __all__ = ["HOST", "Bench", "Conversation", "LocalServer"]
-
-HOST = "localhost"
-ADDRESS = "127.0.0.1"
-NAMES = (HOST, ADDRESS)
-HELD_BACK = 0.25  # seconds; systems acknowledge within 0.2 s what they delay (RFC 1122, 4.2.3.2)
-GLANCE = 0.02
-HANDSHAKE_RECORD = b"\x16"  # TLS ContentType, RFC 8446, section 5.1
-
-# Where OpenSSL and Python's clients look for the certificate authorities to trust.
-TRUST_VARIABLES = (
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "AWS_CA_BUNDLE",
-    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-    "HTTPLIB2_CA_CERTS",
-    "WEBSOCKET_CLIENT_CA_BUNDLE",
-)
 
 
 class Conversation(TypedDict, total=False):
@@ -120,9 +95,7 @@ class Bench:
     @property
     def environment(self) -> dict[str, str]:
         """The environment variables by which most clients trust the authority, and no proxy."""
-        trust = dict.fromkeys(TRUST_VARIABLES, self.cafile)
-        unproxied = [os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), HOST, ADDRESS]
-        return trust | dict.fromkeys(("NO_PROXY", "no_proxy"), ",".join(filter(None, unproxied)))
+        return trust_environment(self.cafile, HOST, ADDRESS)
 
     def pinned_server(self, **conversation: Unpack[Conversation]) -> LocalServer:
         """Make the server that holds the pinned key."""
@@ -147,7 +120,7 @@ class Bench:
     def _server(
         self, credential: Credential, client_ca: bytes | None, conversation: Conversation
     ) -> LocalServer:
-        server = RecordingServer(credential, host=ADDRESS, client_ca=client_ca, **conversation)
+        server = Server(credential, host=ADDRESS, client_ca=client_ca, **conversation)
         return LocalServer(self, server)
 
 
@@ -162,7 +135,7 @@ class LocalServer:
         server: what serves.
     """
 
-    def __init__(self, bench: Bench, server: RecordingServer) -> None:
+    def __init__(self, bench: Bench, server: Server) -> None:
         self._bench = bench
         self._server = server
         self._port: int | None = None
@@ -272,135 +245,3 @@ class LocalServer:
 
     def __repr__(self) -> str:
         return f"<LocalServer on port {self._port}>"
-
-
-@dataclass(slots=True, eq=False)
-class _Watch:
-    """What the server is doing with one connection."""
-
-    waiting_since: float | None = None
-    """when it had looked at all that it had read, and read on; None while it looks"""
-    began_tls: bool | None = None
-    """whether the first bytes were those of TLS; None before they came"""
-    expects_tls: bool = False
-
-
-class RecordingServer(Server):
-    """A server that knows when it has seen all that was sent, and notes what came without TLS."""
-
-    def __init__(self, credential: Credential, **settings: Any) -> None:
-        super().__init__(credential, **settings)
-        self._watches: dict[Connection, _Watch] = {}
-
-    def quiet(self, enough: Callable[[], bool] | None = None) -> list[Connection]:
-        """Wait until all that clients have sent so far has been looked at.
-
-        A connection that is open and has brought nothing yet is given a moment, because the
-        client's system may hold back what is to follow the handshake (RFC 896).
-
-        Args:
-            enough: what makes further waiting needless.
-
-        Returns:
-            The records of all connections.
-
-        Raises:
-            TimeoutError: a client has been sending for 10 seconds without a pause.
-        """
-        end = time.monotonic() + PATIENCE
-        with self._changed:
-            wanted = self._ask_for_round()
-            while not (enough is not None and enough()):
-                if self._rounds_done >= wanted and all(map(self._is_quiet, self._open)):
-                    break
-                if time.monotonic() > end:
-                    raise TimeoutError(f"not quiet within {PATIENCE} s: {self.connections}")
-                self._changed.wait(GLANCE)
-            return list(self.connections)
-
-    def began_tls(self, connection: Connection) -> bool:
-        """Whether a connection's first bytes were those of TLS."""
-        with self._changed:
-            watch = self._watches.get(connection)
-            return watch is not None and watch.began_tls is True
-
-    def _ask_for_round(self) -> int:
-        # as settle() does
-        if self._listening is not None:
-            self._rounds_wanted += 1
-            self._wake.send(b"\0")
-        return self._rounds_wanted
-
-    def _is_quiet(self, connection: Connection) -> bool:
-        watch = self._watches.get(connection)
-        if watch is None or watch.waiting_since is None or _readable(self._open[connection]):
-            return False
-        waited = time.monotonic() - watch.waiting_since
-        return connection.application_bytes > 0 or waited >= HELD_BACK
-
-    def _open_stream(self, connection: Connection, plain: Stream) -> Stream | None:
-        watch = _Watch()
-        with self._changed:
-            self._watches[connection] = watch
-            sock = self._open[connection]
-        return super()._open_stream(connection, WatchedStream(plain, sock, connection, watch))
-
-    def _shake_hands(
-        self, carrier: Stream, connection: Connection, presented: ssl.SSLContext
-    ) -> Stream | None:
-        self._watches[connection].expects_tls = True
-        return super()._shake_hands(carrier, connection, presented)
-
-
-class WatchedStream:
-    """The bytes of a socket, which tell whether all of them have been looked at."""
-
-    def __init__(
-        self, stream: Stream, sock: socket.socket, connection: Connection, watch: _Watch
-    ) -> None:
-        self._stream = stream
-        self._socket = sock
-        self._connection = connection
-        self._watch = watch
-
-    def recv(self, size: int = CHUNK, /) -> bytes:
-        """See Stream."""
-        with suppress(AttributeError, OSError):
-            # Linux: acknowledge at once, so that the client's system sends what it holds back
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        self._note(time.monotonic())
-        # Bytes stay in the socket, where they can be seen, until it is noted that they are read.
-        with suppress(OSError):
-            self._socket.recv(1, socket.MSG_PEEK)
-        self._note(None)
-        data = self._stream.recv(size)
-        if data and self._watch.expects_tls and self._watch.began_tls is None:
-            self._note_beginning(data)
-        return data
-
-    def sendall(self, data: bytes, /) -> None:
-        """See Stream."""
-        self._stream.sendall(data)
-
-    def finish(self) -> None:
-        """See Stream."""
-        self._stream.finish()
-
-    def _note_beginning(self, data: bytes) -> None:
-        begins = data.startswith(HANDSHAKE_RECORD)
-        with self._connection.changed:
-            self._watch.began_tls = begins
-        if not begins:
-            self._connection.received(data)
-
-    def _note(self, waiting_since: float | None) -> None:
-        with self._connection.changed:
-            self._watch.waiting_since = waiting_since
-            self._connection.changed.notify_all()
-
-
-def _readable(sock: socket.socket) -> bool:
-    # no select.select(): descriptors may be above 1024
-    with selectors.DefaultSelector() as selector:
-        selector.register(sock, selectors.EVENT_READ)
-        return bool(selector.select(timeout=0))

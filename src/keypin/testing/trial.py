@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .arrivals import describe
+from ..lab.arrivals import describe
+from ..lab.environment import in_force
 from .servers import HOST, Bench
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from typing import Unpack
 
     from ..lab import Connection
@@ -176,19 +177,9 @@ def new_trial(**conversation: Unpack[Conversation]) -> Iterator[Trial]:
         yield Trial(bench, calls, frozenset({pinned, pinned_too}))
 
 
-@contextmanager
-def trusted(bench: Bench) -> Iterator[None]:
+def trusted(bench: Bench) -> AbstractContextManager[None]:
     """Let this process's environment name the authority, for libraries that ask it."""
-    before = {name: os.environ.get(name) for name in bench.environment}
-    os.environ.update(bench.environment)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    return in_force(bench.environment)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ except ImportError as error:
 
 from ..client import Client
 from ._bridge import Bridge
+from ._closing import Nothing
 from ._pages import Pages, page_prefix
 from ._script import declarations, script
 from ._windows import connect
@@ -55,7 +56,8 @@ def expose(
 ) -> None:
     """Let the app's own pages send requests through a pinned client.
 
-    Called again for the same window, it replaces what the first call said.
+    Called again for the same window, it replaces what the first call said. It also closes what
+    pywebview leaves open to every page: pages read `window.state`, and cannot write to it.
 
     Args:
         window_or_app: a `webview.Window`; several; or what has `windows`, as the module `webview`.
@@ -64,8 +66,9 @@ def expose(
         hosts: the servers that pages may reach, as `api.example` or `https://api.example:8443`;
             that of the client's base URL only, if None.
         pages: how the addresses of the app's own pages begin, as `https://app.example/` or
-            `file:///opt/app/pages/`; other pages get no bridge. If None, those of the address
-            that a window was made with: its origin, or its folder of files.
+            `file:///opt/app/pages/`, a whole server or a folder; other pages get no bridge. If
+            None, those of the address that a window was made with: its origin, or its folder of
+            files.
         tokens: whether pages see the text of access tokens. Without it they can still obtain and
             clear them, and their requests are authorized.
         pinning: whether pages choose which of the app's certificate files the client is pinned
@@ -112,7 +115,7 @@ def _several(given: Any) -> list[Window]:
 
 
 def _check(window: Window, pages: Pages | None) -> None:
-    if getattr(window, "_js_api", None) is not None:
+    if not isinstance(getattr(window, "_js_api", None), Nothing | None):
         raise ValueError(
             "this window has a js_api, and pywebview lets a page follow its attributes anywhere,"
             " into the program's global variables, too: give the functions themselves to"

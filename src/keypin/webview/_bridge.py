@@ -69,6 +69,8 @@ class Bridge:
                 raise BadArgument("there is no such operation")
             return {"ok": True, "value": run(text)}
         except Exception as error:
+            if operation not in self._operations:
+                operation = "unknown"  # rather than what a page would like to see in the log
             answer = told(error)
             if answer["errorCode"] == "INTERNAL_ERROR":
                 LOG.exception("a page's call failed (%s)", operation)

@@ -103,5 +103,6 @@ def told(error: Exception) -> dict[str, Any]:
         if error.error is not None:
             answer["errorMsg"] += f": {error.error}"
     if isinstance(error, ServerError):
-        answer |= {"status": error.status, "text": error.body}
+        # without the body, which may be a token endpoint's, with a token in it
+        answer["status"] = error.status
     return answer

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reach", "origins_of"]
 
-_limits: ContextVar[frozenset[Origin] | None] = ContextVar("keypin_webview_limits", default=None)
+_limits: ContextVar[Reach | None] = ContextVar("keypin_webview_limits", default=None)
 _watched: WeakSet[Client] = WeakSet()
 
 
@@ -38,10 +38,7 @@ class Reach:
         flows = client._flows
         home = origin_of(base_of(flows.base_url))
         self._pages = frozenset([home]) if hosts is None else origins_of(hosts)
-        # A page's request makes the client ask for a token where the app says; that is not for the
-        # page to choose.
-        tokens = [] if flows._credentials is None else [origin_of(flows._token_url)]
-        self._limits = self._pages.union(tokens)
+        self._flows = flows
         if client not in _watched:
             client._http.event_hooks["request"].append(_within_limits)
             _watched.add(client)
@@ -55,10 +52,29 @@ class Reach:
         if origin_of(url) not in self._pages:
             raise HostNotAllowed(f"the app does not let its pages reach {origin_of(url)}")
 
+    def check_request(self, request: httpx2.Request) -> None:
+        """Let a request leave that a page has brought about.
+
+        A page's request makes the client ask for a token where the app says, wherever that is. It
+        is known by the client's own credentials, which a page cannot set and no redirect carries:
+        the server is not open to a page in any other way.
+
+        Raises:
+            HostNotAllowed: of a request to a server that pages may not reach.
+        """
+        credentials = self._flows._credentials
+        if (
+            credentials is not None
+            and request.url == self._flows._token_url
+            and request.headers.get("authorization") == credentials.basic
+        ):
+            return
+        self.check(request.url)
+
     @contextmanager
     def limits(self) -> Iterator[None]:
         """In this block, no request of this thread leaves for any other server."""
-        before = _limits.set(self._limits)
+        before = _limits.set(self)
         try:
             yield
         finally:
@@ -67,9 +83,9 @@ class Reach:
 
 def _within_limits(request: httpx2.Request) -> None:
     """Stand before every request of a client, each hop of a redirect among them."""
-    allowed = _limits.get()
-    if allowed is not None and origin_of(request.url) not in allowed:
-        raise HostNotAllowed(f"the app does not let its pages reach {origin_of(request.url)}")
+    reach = _limits.get()
+    if reach is not None:
+        reach.check_request(request)
 
 
 def origins_of(hosts: Iterable[str]) -> frozenset[Origin]:

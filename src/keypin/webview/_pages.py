@@ -22,7 +22,9 @@ def page_prefix(text: str) -> str:
     """The beginning of the addresses of an app's pages, spelled as a page's `location.href` is.
 
     Args:
-        text: an https, file or (of this machine only) http URL that ends in a slash.
+        text: an https, file or (of this machine only) http URL that ends in a slash. Of files it
+            names the folder. Of a server it has no path, since none would hold: each page of a
+            server can take the address of any other (`history.pushState`).
 
     Raises:
         ValueError: another URL, or one that would say more than it seems to.
@@ -42,6 +44,11 @@ def page_prefix(text: str) -> str:
         return f"file://{path}"
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"pages come from https, file or (of this machine) http URLs: {text}")
+    if path != "/":
+        raise ValueError(
+            "the pages of one server cannot be told apart, for each can take the address of another"
+            f" (history.pushState): write {parts.scheme}://{parts.netloc}/"
+        )
     if parts.scheme == "http" and not _is_this_machine(parts.hostname):
         raise ValueError(f"{text} can be changed on its way: pages need https")
     try:
@@ -49,7 +56,7 @@ def page_prefix(text: str) -> str:
     except httpx2.InvalidURL as error:
         raise ValueError(f"no URL: {text}: {error}") from None
     # httpx2 leaves out a scheme's own port, as browsers do, and spells names in their ASCII form
-    return f"{url.scheme}://{url.netloc.decode('ascii')}{path}"
+    return f"{url.scheme}://{url.netloc.decode('ascii')}/"
 
 
 def prefix_of_first_page(given: object, resolved: str | None) -> str:
@@ -100,8 +107,17 @@ class Pages:
         return len(self._prefixes)
 
     def __contains__(self, address: str) -> bool:
-        # Engines differ in what they leave encoded; where it counts, the page itself is asked.
-        return unquote(address).startswith(tuple(map(unquote, self._prefixes)))
+        # Engines differ in what they leave encoded, and in how they write a host in other letters;
+        # where it counts, the page itself is asked.
+        try:
+            parts = urlsplit(address)
+            host = parts.netloc and httpx2.URL(f"{parts.scheme}://{parts.netloc}").netloc.decode()
+        except (ValueError, httpx2.InvalidURL):
+            return False
+        if "@" in parts.netloc or "\\" in parts.netloc:
+            return False
+        spelled = f"{parts.scheme}://{host}{unquote(parts.path)}"
+        return spelled.startswith(tuple(map(unquote, self._prefixes)))
 
     def only_there(self, script: str) -> str:
         """A script that does nothing in other pages, not even call what a page has defined.

@@ -8,9 +8,12 @@ import logging
 import re
 import secrets
 import threading
+from collections import deque
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ._arguments import LONGEST
+from ._closing import close_other_ways
 from ._failures import failure
 from ._pages import Pages, prefix_of_first_page
 from ._script import script
@@ -27,6 +30,7 @@ __all__ = ["Connection", "connect"]
 LOG = logging.getLogger("keypin.webview")
 PROTOCOL = 1  # of keypin.js
 MOST_CALLS = 64  # of one window at a time
+MOST_REPLIES = 10_000  # that wait until the window hears them
 CALL_ID = re.compile(r"[0-9a-f]{32}")
 NO_KEY = "this page is not connected to the app (any more)"
 STRANGER_SEEN = (
@@ -35,6 +39,7 @@ STRANGER_SEEN = (
 )
 
 _connections: dict[Window, Connection] = {}
+_greetings = count(1)  # of all windows: a page goes by the latest, also of several connections
 
 
 def connect(window: Window, bridge: Bridge, pages: Pages | None) -> None:
@@ -62,10 +67,12 @@ class Connection:
         self._pages = pages
         self._lock = threading.Lock()  # never held while the window is asked for anything
         self._key: str | None = None
-        self._greetings = 0
         self._stranger_seen = False
         self._closed = False
         self._slots = threading.BoundedSemaphore(MOST_CALLS)
+        self._replies: deque[tuple[str, dict[str, Any]]] = deque()
+        self._replying = False
+        close_other_ways(window)
         # pywebview tells a function's parameters to the page, and the function's name
         entry = self._entry()
         window.expose(entry)
@@ -113,17 +120,38 @@ class Connection:
         if not CALL_ID.fullmatch(call):
             return
         if not self._is_current(key):
-            self._in_background(self._answer, call, failure("BRIDGE_MISSING", NO_KEY))
+            self._reply(call, failure("BRIDGE_MISSING", NO_KEY))
         elif operation == "hello":
-            self._in_background(self._answer, call, {"ok": True, "value": None})
+            self._reply(call, {"ok": True, "value": None})
         elif len(text) > LONGEST:
             answer = failure("BAD_ARGUMENT", f"a call brings at most {LONGEST} characters")
-            self._in_background(self._answer, call, answer)
+            self._reply(call, answer)
         elif not self._slots.acquire(blocking=False):
             answer = failure("TOO_MANY_CALLS", f"at most {MOST_CALLS} calls at a time")
-            self._in_background(self._answer, call, answer)
-        else:
-            self._in_background(self._perform, call, operation, text)
+            self._reply(call, answer)
+        elif not self._in_background(self._perform, call, operation, text):
+            self._slots.release()
+
+    def _reply(self, call: str, answer: dict[str, Any]) -> None:
+        """Answer at once, in one thread for all: any page can make any number of such calls."""
+        with self._lock:
+            if len(self._replies) >= MOST_REPLIES:
+                return
+            self._replies.append((call, answer))
+            if self._replying:
+                return
+            self._replying = True
+        if not self._in_background(self._say_replies):
+            self._replying = False
+
+    def _say_replies(self) -> None:
+        while True:
+            with self._lock:
+                if not self._replies:
+                    self._replying = False
+                    return
+                call, answer = self._replies.popleft()
+            self._answer(call, answer)
 
     def _is_current(self, key: str) -> bool:
         own = self._key
@@ -159,7 +187,8 @@ class Connection:
             if address is not None and str(address) not in self._pages:
                 self._stranger_seen = True
             self._key = key = None if self._stranger_seen else secrets.token_urlsafe(32)
-            self._greetings = number = self._greetings + 1
+            number = next(_greetings)
+            self._replying = False  # whoever does may wait for a page that is no more
         if key is None:
             LOG.warning("a window shows, or has shown, a foreign page: its pages get no bridge")
             self._say(f"{_script_once()} window.keypinBridge.refuse({json.dumps(STRANGER_SEEN)})")
@@ -176,9 +205,14 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - the window is going, in one of many ways
             LOG.info("a window did not hear: %s", type(error).__name__)
 
-    def _in_background(self, work: Callable[..., None], *arguments: object) -> None:
+    def _in_background(self, work: Callable[..., None], *arguments: object) -> bool:
         name = f"keypin.webview {work.__name__.strip('_')}"
-        threading.Thread(target=work, args=arguments, daemon=True, name=name).start()
+        try:
+            threading.Thread(target=work, args=arguments, daemon=True, name=name).start()
+        except RuntimeError as error:  # the machine has no more; the page's own timer ends its call
+            LOG.error("a page's call is dropped: %s", error)
+            return False
+        return True
 
 
 def _script_once() -> str:

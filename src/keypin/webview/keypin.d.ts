@@ -112,7 +112,7 @@ declare class WLResourceRequest {
   addHeader(name: string, value: WLResourceRequest.Simple): void;
   removeHeaders(name: string): void;
 
-  /** Resolves for a status of 2xx. An object is sent as JSON. */
+  /** Resolves for a status of 2xx. A plain object or array is sent as JSON; no FormData or Blob. */
   send(content?: WLResourceRequest.Simple | object | null): Promise<WL.Response>;
   sendFormParameters(
     parameters: string | { [name: string]: WLResourceRequest.Simple }

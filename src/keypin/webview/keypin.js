@@ -62,7 +62,7 @@
     };
     if (/json/i.test(this.getHeader('Content-Type') || '')) {
       try {
-        this.responseJSON = JSON.parse(answer.text);
+        this.responseJSON = JSON.parse(answer.text.replace(/^\uFEFF/, '')); // some servers' mark
       } catch (notJson) {
         this.responseJSON = null;
       }
@@ -284,6 +284,12 @@
     return ['string', 'number', 'boolean'].indexOf(typeof value) !== -1;
   }
 
+  // Others, as FormData and Blob, would become {} without a word.
+  function isForJSON(value) {
+    const kind = Object.prototype.toString.call(value);
+    return kind === '[object Object]' || kind === '[object Array]' || typeof value.toJSON === 'function';
+  }
+
   function scopeOf(scope) {
     return scope === undefined || scope === null ? '' : scope;
   }
@@ -492,9 +498,9 @@
         if (isSimple(content)) {
           return this._send({ kind: 'text', text: String(content) });
         }
-        const text = JSON.stringify(content);
+        const text = isForJSON(content) ? JSON.stringify(content) : undefined;
         return text === undefined
-          ? Promise.reject(badArgument('what is sent is a string, or an object for JSON'))
+          ? Promise.reject(badArgument('what is sent is a string, or a plain object or array for JSON'))
           : this._send({ kind: 'json', text });
       } catch (error) {
         return Promise.reject(badArgument('what is sent cannot be written as JSON: ' + error));

@@ -78,6 +78,13 @@ test('a response has its text, its JSON and its headers', async () => {
   });
 });
 
+test('JSON behind a byte order mark is JSON', async () => {
+  const headers = [['content-type', 'application/json']];
+  const page = await Page.connected({ ok: true, value: { status: 200, text: '\ufeff{"a": 1}', headers } });
+  const { value } = await outcome(page.run("new WLResourceRequest('/x', 'GET').send()"));
+  assert.equal(value.responseJSON.a, 1);
+});
+
 test('what is not JSON has none', async () => {
   for (const [kind, text] of [['text/plain', '1'], ['application/json', '{']]) {
     const headers = [['content-type', kind]];
@@ -157,6 +164,8 @@ test('bodies are texts, JSON or forms', async () => {
     "send('')": { kind: 'text', text: '' },
     'send(null)': { kind: 'none' },
     'send([])': { kind: 'json', text: '[]' },
+    'send(new (class { constructor() { this.a = 1; } })())': { kind: 'json', text: '{"a":1}' },
+    'send(new Date(0))': { kind: 'json', text: '"1970-01-01T00:00:00.000Z"' },
     "sendFormParameters({a: 'b', c: 1})": { kind: 'form', fields: [['a', 'b'], ['c', '1']] },
     "sendFormParameters('a=b%20c&a=d')": { kind: 'form', fields: [['a', 'b c'], ['a', 'd']] },
   };
@@ -202,6 +211,10 @@ test('what makes no sense rejects, and nothing is thrown or sent', async () => {
     request("const o = {}; o.o = o; r.setQueryParameter('a', o); return r.send();"),
     request('const o = {}; o.o = o; return r.send(o);'),
     request('return r.send(() => 1);'),
+    request('return r.send(new Map([[1, 2]]));'),
+    request('return r.send(new Uint8Array(3));'),
+    request('return r.send(Promise.resolve({a: 1}));'),
+    request("return r.send({get [Symbol.toStringTag]() { return 'FormData'; }});"),
     request('return r.send({toJSON() { throw new Error(); }});'),
     request("return r.send(Symbol('a'));"),
     request('return r.sendFormParameters();'),

@@ -1,0 +1,56 @@
+"""What most scenarios with an attacker's server have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...pinset import Match
+    from ..authority import Authority, Credential
+    from ..cast import Cast
+    from ..keys import KeyKind
+    from ..stage import Stage
+
+    Make = Callable[[Cast], Credential]
+
+__all__ = ["CA_PINS", "ENOUGH_KEYS", "ca_pinned", "name_of", "presenting"]
+
+CA_PINS = frozenset({"ca-pins"})
+ENOUGH_KEYS: tuple[KeyKind, ...] = ("p-256", "rsa-2048", "ed25519")
+"""the kinds of key in use, for what does not depend on the details of one"""
+
+
+def presenting(make: Make, *, match: Match = "leaf", **settings: Any) -> Callable[[Stage], None]:
+    """Build one attacker's server, which presents what `make` makes.
+
+    Args:
+        make: called when the stage is entered.
+        match: where in the chain the pins count.
+        settings: of the server.
+    """
+
+    def build(stage: Stage) -> None:
+        stage.match = match
+        stage.attacker(stage.serving(make(stage.cast), **settings))
+
+    return build
+
+
+def ca_pinned(
+    make: Make, pinned: Callable[[Cast], Authority], **settings: Any
+) -> Callable[[Stage], None]:
+    """Build the same where not the server's key is pinned, but the one of an authority."""
+    present = presenting(make, match="chain", **settings)
+
+    def build(stage: Stage) -> None:
+        stage.pins = [pinned(stage.cast).pin]
+        present(stage)
+
+    return build
+
+
+def name_of(authority: Authority) -> str:
+    """An authority's common name, for another one that imitates it."""
+    return authority.credential.profile.common_name or ""

@@ -1,0 +1,82 @@
+"""Every attack of the catalogue succeeds against a client that checks nothing."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import warnings
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from keypin.lab import scenarios
+
+if TYPE_CHECKING:
+    from keypin.lab import Case, Stage
+
+GROUPS = (
+    "certificates",
+    "untrusted",
+    "faults",
+    "names",
+    "keys",
+    "client-certificates",
+    "sessions",
+)
+# OpenSSL checks these in any case: the signature on the handshake, and in TLS 1.2 whether the
+# certificate's elliptic key may make it.
+ALWAYS_CHECKED = {
+    "without-private-key-tls1.2-p-256",
+    "without-private-key-tls1.3-p-256",
+    "wrong-key-usage-tls1.2-p-256",
+    "duplicated-extension-tls1.2-p-256",
+}
+CASES = [
+    case
+    for group in GROUPS
+    for scenario in scenarios(group, expected="reject")
+    for case in scenario.cases()
+    if case.key == ("p-256" if "p-256" in scenario.keys else "rsa-2048")
+]
+
+
+def careless_context(stage: Stage) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.options |= getattr(ssl, "OP_LEGACY_SERVER_CONNECT", 4)
+    context.set_ciphers("ALL:aNULL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+    context.load_cert_chain(stage.client_certificate)
+    return context
+
+
+def request(stage: Stage, context: ssl.SSLContext, url: str) -> None:
+    host, _, port = urlsplit(url).netloc.rpartition(":")
+    with socket.create_connection((stage.address[0], int(port)), timeout=10) as tcp:
+        with context.wrap_socket(tcp, server_hostname=host) as tls:
+            tls.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            if stage.case.scenario.identifier == "renegotiation":
+                tls.recv(4096)  # it takes place while the client waits for an answer
+            tls.shutdown(socket.SHUT_WR)  # some servers never answer
+            while tls.recv(4096):
+                pass
+
+
+@pytest.mark.parametrize("case", [it for it in CASES if str(it) not in ALWAYS_CHECKED], ids=str)
+def test_a_client_that_checks_nothing_loses(case: Case) -> None:
+    with case.stage() as stage:
+        context = careless_context(stage)
+        for url in (stage.url, stage.second_url):
+            with suppress(OSError):  # of servers that fail after they have seen enough
+                request(stage, context, url)
+        judgement = stage.judge()
+    assert judgement.outcome == "wrong", str(judgement)
+
+
+def test_no_exception_is_outdated() -> None:
+    assert set(map(str, CASES)) >= ALWAYS_CHECKED
