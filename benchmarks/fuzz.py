@@ -43,8 +43,8 @@ from tempfile import TemporaryDirectory
 
 from keypin import PinMismatch, Pinner, PinSet, Rule
 from keypin.lab import Authority, Echo, Server
-from keypin.lab.fuzzing import FuzzingProxy, MutatingServer, Mutator
-from keypin.lab.mutation import mutated_certificate
+from keypin.lab.servers.fuzzing import FuzzingProxy, MutatingServer, Mutator
+from keypin.lab.servers.mutation import mutated_certificate
 
 __all__ = ["Case", "Findings", "Laboratory", "fuzz"]
 

@@ -13,8 +13,8 @@ import pytest
 
 from keypin.lab import Server
 from keypin.lab.catalogue import handshakes, malformed
-from keypin.lab.malformed import CertificateList, MalformedServer
-from keypin.lab.paths import CutPath, Detour, SlowPath
+from keypin.lab.servers.malformed import CertificateList, MalformedServer
+from keypin.lab.servers.paths import CutPath, Detour, SlowPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import catalogue_clients as clients
 import pytest
 
-from keypin.lab.http2 import Http2, origin_frame
-from keypin.lab.http3 import Http3Server
-from keypin.lab.mail import beyond_clear
-from keypin.lab.mitmproxy import Mitmproxy
-from keypin.lab.websocket import WebSocketEcho
+from keypin.lab.servers.http2 import Http2, origin_frame
+from keypin.lab.servers.http3 import Http3Server
+from keypin.lab.servers.mail import beyond_clear
+from keypin.lab.servers.mitmproxy import Mitmproxy
+from keypin.lab.servers.websocket import WebSocketEcho
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

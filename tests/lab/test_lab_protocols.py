@@ -14,10 +14,10 @@ import pytest
 import websockets.sync.client
 
 from keypin.lab import Server
-from keypin.lab.http2 import ALPN, Http2
-from keypin.lab.http3 import Http3Server
-from keypin.lab.mail import Imap, Smtp
-from keypin.lab.websocket import WebSocketEcho
+from keypin.lab.servers.http2 import ALPN, Http2
+from keypin.lab.servers.http3 import Http3Server
+from keypin.lab.servers.mail import Imap, Smtp
+from keypin.lab.servers.websocket import WebSocketEcho
 
 if TYPE_CHECKING:
     from conftest import Client

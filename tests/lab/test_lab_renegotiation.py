@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keypin.lab import Authority, Credential, RenegotiatingServer, _libssl
+from keypin.lab import Authority, Credential, RenegotiatingServer
+from keypin.lab.servers import _libssl
 
 if TYPE_CHECKING:
     from conftest import Client

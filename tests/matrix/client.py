@@ -88,7 +88,7 @@ class Client:
         distributions: what must be installed, as PyPI calls it, the library itself first; none for
             the standard library.
         protocol: the scheme of the endpoint's URL.
-        application: what the server does inside TLS (see keypin.lab.applications).
+        application: what the server does inside TLS (see keypin.lab.servers.applications).
         before_tls: what the server says before TLS begins (STARTTLS); None for implicit TLS.
         client_certificate: whether the library takes one, and `session` passes it.
         proxy: whether the library takes an HTTP proxy (CONNECT), and `session` passes it.

@@ -17,8 +17,8 @@ from scene import HOST, REQUEST, authority, connect, exchange, issuing, pinned, 
 
 from keypin.lab import Server
 from keypin.lab._der import elements
-from keypin.lab.fuzzing import FuzzingProxy, MutatingServer
-from keypin.lab.mutation import (
+from keypin.lab.servers.fuzzing import FuzzingProxy, MutatingServer
+from keypin.lab.servers.mutation import (
     CERTIFICATE,
     CERTIFICATE_MUTATIONS,
     MESSAGE_MUTATIONS,

@@ -15,7 +15,7 @@ from scene import HOST, authority, connect, exchange, issuing, trusting
 
 from keypin import Pinner, PinSet, Rule
 from keypin.lab import Server, new_key
-from keypin.lab.fuzzing import MutatingServer
+from keypin.lab.servers.fuzzing import MutatingServer
 
 CIPHER = "AES256-GCM-SHA384"  # TLS_RSA_WITH_AES_256_GCM_SHA384
 SAYS = "asks for a client certificate before it has proved"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .connection import Connection
+    from .servers.connection import Connection
 
 __all__ = ["describe"]
 

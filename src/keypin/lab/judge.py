@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from .arrivals import describe
-from .proxy import ConnectProxy
-from .watch import HANDSHAKE_RECORD
+from .servers.proxy import ConnectProxy
+from .servers.watch import HANDSHAKE_RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from .connection import Connection
-    from .listener import Listener
     from .scenario import Case
+    from .servers.connection import Connection
+    from .servers.listener import Listener
 
 __all__ = ["Ending", "Judgement", "Outcome", "Part", "judge"]
 

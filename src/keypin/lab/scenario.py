@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
-from .contexts import TlsVersion
 from .keys import KeyKind
+from .servers.contexts import TlsVersion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

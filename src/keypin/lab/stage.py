@@ -13,8 +13,8 @@ from .assertion import check, check_async
 from .cast import Cast, cast_of
 from .environment import proxy_environment, trust_environment
 from .judge import Ending, Judgement, Part, judge
-from .proxy import ConnectProxy
-from .server import Server
+from .servers.proxy import ConnectProxy
+from .servers.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from ..pin import Pin
     from .authority import Credential
-    from .contexts import TlsVersion
     from .keys import KeyKind
-    from .listener import Listener
     from .scenario import Case
+    from .servers.contexts import TlsVersion
+    from .servers.listener import Listener
 
 __all__ = ["PLACES", "Stage"]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from ..lab import Application, Preamble
-    from ..lab.contexts import TlsVersion
+    from ..lab.servers.contexts import TlsVersion
     from ..pinset import Verdict
     from .servers import Conversation, LocalServer
     from .trial import Opening, Trial, Visit

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from ..lab import Application, Connection, Credential, Preamble
-    from ..lab.contexts import TlsVersion
+    from ..lab.servers.contexts import TlsVersion
     from ..pin import Pin
 
 __all__ = ["HOST", "Bench", "Conversation", "LocalServer"]

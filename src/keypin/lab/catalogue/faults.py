@@ -13,8 +13,8 @@ from cryptography import x509
 from ..authority import Credential
 from ..certificates import NameConstraints, general_name
 from ..keys import KEY_KINDS
-from ..misbehaving import MisbehavingServer
 from ..scenario import Scenario
+from ..servers.misbehaving import MisbehavingServer
 from ._attackers import CA_PINS, ENOUGH_KEYS, ca_pinned, presenting
 
 if TYPE_CHECKING:

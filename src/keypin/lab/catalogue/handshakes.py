@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..applications import stall
-from ..paths import CutPath, Detour, SlowPath
 from ..scenario import Scenario
+from ..servers.applications import stall
+from ..servers.paths import CutPath, Detour, SlowPath
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..contexts import TlsVersion
-    from ..listener import Listener
+    from ..servers.contexts import TlsVersion
+    from ..servers.listener import Listener
     from ..stage import Stage
 
 __all__ = ["SCENARIOS"]

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ...pinset import PinSet, Rule
-from ..applications import Response
-from ..http2 import ALPN, PREFACE, Http2, origin_frame
-from ..paths import Detour
 from ..scenario import Scenario
+from ..servers.applications import Response
+from ..servers.http2 import ALPN, PREFACE, Http2, origin_frame
+from ..servers.paths import Detour
 
 if TYPE_CHECKING:
-    from ..listener import Listener
-    from ..server import Server
+    from ..servers.listener import Listener
+    from ..servers.server import Server
     from ..stage import Stage
 
 __all__ = ["SCENARIOS"]
@@ -80,7 +80,7 @@ def _alternative(stage: Stage) -> None:
 
 
 def _alternative_http3(stage: Stage) -> None:
-    from ..http3 import Http3Server
+    from ..servers.http3 import Http3Server
 
     _naming(stage, stage.attacker(Http3Server(stage.cast.impostor)), "h3")
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ...pinset import PinSet, Rule
 from ..cast import cast_of
 from ..keys import KEY_KINDS
-from ..misbehaving import MisbehavingServer
 from ..scenario import Scenario
+from ..servers.misbehaving import MisbehavingServer
 from ._attackers import ENOUGH_KEYS, presenting
 
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..malformed import MalformedServer
 from ..scenario import Scenario
+from ..servers.malformed import MalformedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..contexts import TlsVersion
-    from ..malformed import CertificateList
+    from ..servers.contexts import TlsVersion
+    from ..servers.malformed import CertificateList
     from ..stage import Stage
 
     Body = Callable[[CertificateList, bytes], bytes]

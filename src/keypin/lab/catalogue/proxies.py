@@ -6,19 +6,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..cast import NAMES, Unsuitable
-from ..proxy import ConnectProxy
 from ..scenario import Scenario
-from ..server import Server
+from ..servers.proxy import ConnectProxy
+from ..servers.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..applications import Application
     from ..authority import Credential
-    from ..contexts import TlsVersion
     from ..scenario import Expected
+    from ..servers.applications import Application
+    from ..servers.contexts import TlsVersion
+    from ..servers.streams import Channel
     from ..stage import Stage
-    from ..streams import Channel
 
 __all__ = ["SCENARIOS"]
 
@@ -98,7 +98,7 @@ def _answering(stage: Stage, status: str, *headers: str) -> None:
 
 
 def _mitmproxy(stage: Stage) -> None:
-    from ..mitmproxy import Mitmproxy
+    from ..servers.mitmproxy import Mitmproxy
 
     if stage.cast.names != NAMES:
         raise Unsuitable("mitmproxy finds servers by this machine's names, and leads anywhere")

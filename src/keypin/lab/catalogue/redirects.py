@@ -6,16 +6,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...pinset import PinSet, Rule
-from ..applications import Http, Response
 from ..scenario import Scenario
-from ..server import Server
+from ..servers.applications import Http, Response
+from ..servers.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..applications import Application
-    from ..connection import Request
-    from ..listener import Listener
+    from ..servers.applications import Application
+    from ..servers.connection import Request
+    from ..servers.listener import Listener
     from ..stage import Stage
 
 __all__ = ["SCENARIOS"]

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...pinset import PinSet
-from ..applications import Http, Response, answer_json
-from ..renegotiation import RenegotiatingServer
 from ..scenario import Scenario
-from ..server import Server
+from ..servers.applications import Http, Response, answer_json
+from ..servers.renegotiation import RenegotiatingServer
+from ..servers.server import Server
 from ._attackers import ENOUGH_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..authority import Credential
-    from ..connection import Request
-    from ..contexts import Resumption
+    from ..servers.connection import Request
+    from ..servers.contexts import Resumption
     from ..stage import Stage
 
 __all__ = ["SCENARIOS"]

@@ -5,17 +5,17 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..mail import Imap, Smtp, beyond_clear
 from ..scenario import Scenario
+from ..servers.mail import Imap, Smtp, beyond_clear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
     from ..authority import Credential
-    from ..contexts import TlsVersion
     from ..scenario import Expected
-    from ..server import Server
+    from ..servers.contexts import TlsVersion
+    from ..servers.server import Server
     from ..stage import Stage
 
     MailProtocol = Literal["smtp", "imap"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..applications import Http, Response
 from ..scenario import Scenario
-from ..server import Server
-from ..websocket import WebSocketEcho
+from ..servers.applications import Http, Response
+from ..servers.server import Server
+from ..servers.websocket import WebSocketEcho
 
 if TYPE_CHECKING:
     from ..stage import Stage

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ..authority import Credential
 from .applications import Application, Http, Preamble
-from .authority import Credential
 from .contexts import Resumption, TlsSettings, TlsVersion, new_context, wrap
 from .listener import HELD_BACK, Listener
 from .streams import Channel, Disconnected, SocketStream, Stream, TlsStream

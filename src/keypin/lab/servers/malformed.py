@@ -10,7 +10,7 @@ from .misbehaving import MisbehavingServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .authority import Credential
+    from ..authority import Credential
     from .contexts import TlsVersion
 
 __all__ = ["CertificateList", "MalformedServer"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtra
+from ...errors import MissingExtra
 from .connection import Request
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtra
+from ...errors import MissingExtra
 from .connection import Connection
 from .listener import GLANCE, HELD_BACK, PATIENCE, Listener
 from .streams import Channel, SocketStream
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from .authority import Credential
+    from ..authority import Credential
 
 __all__ = ["Http3Server"]
 

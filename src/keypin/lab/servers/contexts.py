@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from .._private_ssl import C_CONTEXT_CLASS, OPTIONS, context_class
+from ..._private_ssl import C_CONTEXT_CLASS, OPTIONS, context_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .authority import Credential
+    from ..authority import Credential
     from .connection import Connection
 
 __all__ = ["RecordedTls", "Resumption", "TlsSettings", "TlsVersion", "new_context", "wrap"]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtra
-from .keys import Key
+from ...errors import MissingExtra
+from ..keys import Key
 from .listener import Listener
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-    from .authority import Credential
+    from ..authority import Credential
     from .connection import Connection
     from .contexts import TlsVersion
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
-    from .authority import Credential
+    from ..authority import Credential
     from .connection import Connection
 
 __all__ = ["RenegotiatingServer"]

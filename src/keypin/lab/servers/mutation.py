@@ -6,13 +6,13 @@ import random
 import ssl
 from typing import TYPE_CHECKING
 
-from ._der import bit_string, elements, sequence
+from .._der import bit_string, elements, sequence
 from .contexts import _first_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .keys import Key
+    from ..keys import Key
 
 __all__ = [
     "CERTIFICATE",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtra
+from ...errors import MissingExtra
 from .applications import Http, Response, answer_json
 from .connection import Request
 from .streams import CHUNK, Channel

@@ -17,7 +17,7 @@ from .proxy import CONNECT_TIMEOUT, _copy
 from .streams import SocketStream
 
 if TYPE_CHECKING:
-    from .authority import Credential
+    from ..authority import Credential
     from .connection import Connection
     from .contexts import TlsVersion
 

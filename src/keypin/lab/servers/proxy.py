@@ -15,7 +15,7 @@ from .streams import CHUNK, Channel, Disconnected, SocketStream
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .authority import Credential
+    from ..authority import Credential
 
 __all__ = ["ConnectProxy", "Tunnel"]
 
