@@ -208,11 +208,18 @@ def test_calls_that_are_refused_do_not_pile_up_threads(make, client):
     """Any page can make them, a foreign one too, and faster than the window hears the answers."""
     window = make("file:///opt/app/index.html")
     keypin.webview.expose(window, client)
-    release, deaf = threading.Event(), Engine()
-    deaf.evaluate_js = lambda script, *more: (release.wait(20), deaf.scripts.append(script))
+    greeted, release, deaf = threading.Event(), threading.Event(), Engine()
+
+    def hear_late(script, *more):
+        greeted.set()
+        release.wait(20)
+        deaf.scripts.append(script)
+
+    deaf.evaluate_js = hear_late
     window.gui = deaf
     for event in (window.events.shown, window.events.before_load, window.events.loaded):
         event.set()
+    assert greeted.wait(20)
 
     def ours():
         return [one for one in threading.enumerate() if one.name.startswith("keypin.webview")]
