@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     Make = Callable[[Cast], Credential]
 
-__all__ = ["CA_PINS", "ENOUGH_KEYS", "ca_pinned", "name_of", "presenting"]
+__all__ = ["CA_PINS", "ENOUGH_KEYS", "KEY_PINS", "ca_pinned", "name_of", "presenting"]
 
 CA_PINS = frozenset({"ca-pins"})
+KEY_PINS = frozenset({"key-pins"})  # another certificate for the pinned key must do
 ENOUGH_KEYS: tuple[KeyKind, ...] = ("p-256", "rsa-2048", "ed25519")
 """the kinds of key in use, for what does not depend on the details of one"""
 

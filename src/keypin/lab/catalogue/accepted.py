@@ -10,7 +10,7 @@ from ...pinset import PinSet, Rule
 from ..cast import cast_of
 from ..keys import KEY_KINDS
 from ..scenario import Scenario
-from ._attackers import CA_PINS, ENOUGH_KEYS
+from ._attackers import CA_PINS, ENOUGH_KEYS, KEY_PINS
 from .names import A_LABEL, PROXY, U_LABEL, call_by_name
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ SCENARIOS = (
         SAME_KEY,
         _presenting(_renewed),
         keys=KEY_KINDS,
-        claims=frozenset({"key-pins"}),
+        claims=KEY_PINS,
     ),
     _accept(
         "other-issuer",
@@ -200,7 +200,7 @@ SCENARIOS = (
         SAME_KEY,
         _presenting(_renewed_elsewhere),
         keys=KEY_KINDS,
-        claims=frozenset({"key-pins"}),
+        claims=KEY_PINS,
     ),
     _accept(
         "both-algorithms-pinned",
@@ -231,7 +231,7 @@ SCENARIOS = (
         "The certificate has 500 further names.",
         "RFC 5280, section 4.2.1.6",
         _presenting(_many_names),
-        claims=frozenset({"key-pins"}),
+        claims=KEY_PINS,
     ),
     _accept(
         "by-address",
@@ -252,6 +252,7 @@ SCENARIOS = (
         "RFC 5890, section 2.3.2.1; UTS 46",
         _called(U_LABEL, A_LABEL),
         needs=PROXY,
+        claims=KEY_PINS,
     ),
     _accept(
         "wildcard",
@@ -259,6 +260,7 @@ SCENARIOS = (
         "RFC 9525, section 6.3",
         _called("www.example.com", "*.example.com"),
         needs=PROXY,
+        claims=KEY_PINS,
     ),
     _accept(
         "below-pinned-domain",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..cast import Cast
 from ..scenario import Scenario
-from ._attackers import CA_PINS
+from ._attackers import CA_PINS, KEY_PINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ def _chained(
         )
 
     return [
-        scenario("", "the server", frozenset()),
+        scenario("", "the server", KEY_PINS),
         scenario("-issuer-pinned", "its issuer", CA_PINS),
         scenario("-root-pinned", "the root", CA_PINS),
     ]
@@ -166,6 +166,7 @@ SCENARIOS = (
         "The chain has eight intermediates.",
         CHAINS,
         _presenting(_long_chain),
+        claims=KEY_PINS,
     ),
     _chain(
         "cross-signed",
