@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import pickle
 import threading
 import traceback
@@ -14,7 +15,7 @@ from oauth_scene import CLIENT_ID, SECRET, Api, Fields, bearer
 from scene import HOST, pinned, unpinned
 
 from keypin import NotPinned, PinMismatch, PlainHTTPRefused
-from keypin.client import AuthorizationRefused, ServerError, Unreachable
+from keypin.client import AnswerTooLarge, AuthorizationRefused, ServerError, Unreachable
 from keypin.lab import Http, Response, Server
 
 BASE = "/mfp/api"
@@ -640,3 +641,43 @@ def test_the_errors_travel_between_processes():
             assert type(again) is type(error)
             assert str(again) == str(error)
             assert vars(again) == vars(error)
+
+
+# An answer's length
+
+
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+def test_an_answer_longer_than_its_limit_is_refused(client, api, coding):
+    for size in (1000, 1001):
+        body = b"a" * size
+        packed = gzip.compress(body) if coding == "gzip" else body
+        api.paths[f"{BASE}/{size}"] = Response(packed, headers={"Content-Encoding": coding})
+    assert len(client.resource_request("/1000", limit=1000).send().content) == 1000
+    with pytest.raises(AnswerTooLarge, match="longer than 1000 bytes") as caught:
+        client.resource_request("/1001", limit=1000).send()
+    assert isinstance(caught.value, ServerError)
+    assert (caught.value.status, caught.value.body) == (200, "")
+    assert len(client.resource_request("/1001").send().content) == 1001
+
+
+def test_an_answer_without_end_is_not_read_to_its_end(make, version):
+    sent = []
+
+    def endless(channel):
+        channel.recv()
+        channel.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            channel.sendall(bytes(64 * 1024))
+            sent.append(64 * 1024)
+
+    with Server(pinned(), tls=[version], application=endless) as server:
+        request = connected(make, server).resource_request("/x", limit=1_000_000, timeout=None)
+        with pytest.raises(AnswerTooLarge):
+            request.send()
+        server.settle()
+    assert sum(sent) < 50_000_000  # what buffers hold
+
+
+def test_a_limit_is_no_less_than_nothing(client):
+    with pytest.raises(ValueError, match="a limit is a number of bytes"):
+        client.resource_request("/x", limit=-1)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import urllib.request
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 import catalogue_clients as clients
 import pytest
 
+from keypin.lab import Server
 from keypin.lab.servers.http2 import Http2, origin_frame
 from keypin.lab.servers.http3 import Http3Server
 from keypin.lab.servers.mail import beyond_clear
@@ -252,3 +254,16 @@ def test_without_mitmproxy_its_interceptor_says_so(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="needs mitmproxy"):
         Mitmproxy(tmp_path / "home", leaf, trusted="")
+
+
+@pytest.mark.skipif(shutil.which("mitmdump") is None, reason="needs mitmproxy (make system-deps)")
+def test_mitmproxy_records_what_comes_in_the_clear(leaf: Credential, tmp_path) -> None:
+    with Server(None) as origin, Mitmproxy(tmp_path, leaf, trusted="") as proxy:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": proxy.url}))
+        with opener.open(origin.url_for("127.0.0.1", "/secret"), timeout=20) as answer:
+            assert answer.status == 200
+        proxy.settle()
+        assert proxy.application_bytes > 0
+        assert ["/secret " in line for line in proxy.request_lines] == [True]
+        proxy.forget()
+        assert (proxy.application_bytes, proxy.request_lines) == (0, [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import platform
+import shutil
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,16 +17,17 @@ from scene import NAMES, VERSIONS, authority, pinned, pinner_for, pins_for, unpi
 
 from keypin import find_error
 from keypin.lab import Authority, ConnectProxy, Server
+from keypin.lab.servers.mitmproxy import Mitmproxy
 
 from .client import Client, Endpoint
 from .clients import all_clients
-from .interception import Interceptor, mitmdump
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from keypin import Pinner
     from keypin.lab import Credential
+    from keypin.lab.servers.contexts import TlsVersion
 
     from .client import Request
 
@@ -272,21 +274,26 @@ def test_servers_behind_a_connect_proxy_are_told_apart(client, serve, endpoint, 
 @pytest.fixture(scope="session")
 def interceptors(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[[str], Interceptor]]:
+) -> Iterator[Callable[[str], Mitmproxy]]:
     """One mitmdump for each version of TLS."""
     with ExitStack() as running:
 
         @cache
-        def interceptor(version: str) -> Interceptor:
+        def interceptor(version: TlsVersion) -> Mitmproxy:
             folder = tmp_path_factory.mktemp("mitmproxy")
             return running.enter_context(
-                Interceptor(folder, interceptors_authority().issue(*NAMES), authority(), version)
+                Mitmproxy(
+                    folder,
+                    interceptors_authority().issue(*NAMES),
+                    trusted=authority().pem,
+                    tls=version,
+                )
             )
 
         yield interceptor
 
 
-@pytest.mark.skipif(mitmdump is None, reason="needs mitmproxy (make system-deps)")
+@pytest.mark.skipif(shutil.which("mitmdump") is None, reason="needs mitmproxy (make system-deps)")
 @everybody(
     # mitmproxy sends tickets
     lambda client, version: client.proxy and (version == "1.2" or client.session_tickets)
@@ -299,15 +306,17 @@ def test_mitmproxy_with_a_trusted_ca_reads_nothing(
     intercepted = endpoint(server, proxy=interceptor.url)
     with client.session(intercepted) as request:
         request()
-    seen = interceptor.settle()
-    assert seen["request"] > 0
-    assert seen["bytes"] > 0
+    interceptor.settle()
+    assert interceptor.request_lines
+    assert interceptor.application_bytes > 0
+    interceptor.forget()
     server.settle()
     received = server.application_bytes
     assert received > 0
     with pinned_session(client, intercepted, pinner) as request:
         refused(client, request)
-    seen = interceptor.settle()
-    assert seen["request"] == seen["bytes"] == 0
+    interceptor.settle()
+    assert interceptor.request_lines == []
+    assert interceptor.application_bytes == 0
     server.settle()
     assert server.application_bytes == received

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import ssl
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -11,12 +12,12 @@ from functools import cache
 import httpx2
 import pytest
 import requests
-from matrix.interception import Interceptor, mitmdump
 from scene import HOST, NAMES, authority, connect, issuing, pinned, pinner_for, pins_for, trusting
 
 from keypin import PinMismatch, find_error
 from keypin.client import Client
 from keypin.lab import Authority
+from keypin.lab.servers.mitmproxy import Mitmproxy
 
 from .conftest import programs
 from .haproxy import haproxy
@@ -52,7 +53,8 @@ def interceptor(tmp_path_factory):
         def interceptor(version):
             folder = tmp_path_factory.mktemp("mitmproxy")
             certificate = interceptors_authority().issue(*NAMES)
-            return stack.enter_context(Interceptor(folder, certificate, authority(), version))
+            proxy = Mitmproxy(folder, certificate, trusted=authority().pem, tls=version)
+            return stack.enter_context(proxy)
 
         yield interceptor
 
@@ -75,13 +77,14 @@ def by_httpx2(url, proxy, roots):
     return httpx2.get(url, proxy=proxy, verify=context, trust_env=False).text
 
 
-@pytest.mark.skipif(mitmdump is None, reason="needs mitmproxy (make system-deps)")
+@pytest.mark.skipif(shutil.which("mitmdump") is None, reason="needs mitmproxy (make system-deps)")
 def test_neither_mitmproxy_nor_the_server_behind_it_gets_a_request(
     version, program, server, interceptor, roots, word, tmp_path
 ):
     name = f"tickets-{version}"
     place, proxy = server.at(name), interceptor(version)
     proxy.settle()
+    proxy.forget()
     libraries = (by_urllib, by_requests, by_httpx2)
     with pinner_for(pinned(), issuing(), authority()).installed():
         for library in libraries:
@@ -94,15 +97,15 @@ def test_neither_mitmproxy_nor_the_server_behind_it_gets_a_request(
         with pytest.raises(PinMismatch) as caught:
             client.get(place.url(word("refused")))
         assert caught.value.served[-1][0] == interceptors_authority().pin
-    counted = proxy.settle()
-    assert counted["connected"] >= len(libraries) + 1
-    assert not counted["request"]
-    assert not counted["bytes"]
+    assert len(proxy.settle()) >= len(libraries) + 1
+    assert proxy.request_lines == []
+    assert proxy.application_bytes == 0
     # the control: clients that pin nothing do not notice
     read = [word("read") for _ in libraries]
     for library, each in zip(libraries, read, strict=True):
         assert library(place.url(each), proxy.url, roots) == program.name
-    assert proxy.settle()["request"] == len(libraries)
+    proxy.settle()
+    assert len(proxy.request_lines) == len(libraries)
     received = server.requests(name)
     assert set(read) <= set(received)
     assert not any(each.startswith("refused") for each in received)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from client.oauth_scene import CLIENT_ID, SECRET, Api
+from oauth_scene import CLIENT_ID, SECRET, Api
 from scene import HOST, authority, pinned, unpinned
 
 from keypin.client import Client

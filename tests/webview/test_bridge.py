@@ -7,7 +7,7 @@ import os
 import threading
 
 import pytest
-from client.oauth_scene import SECRET
+from oauth_scene import SECRET
 from scene import HOST, pinned
 
 from keypin.client import AsyncClient, Client

@@ -41,6 +41,7 @@ from ._response import ResourceResponse
 from ._sync import Client
 from ._tokens import AccessToken
 from .failures import (
+    AnswerTooLarge,
     AuthorizationRefused,
     RequestFailed,
     RequestTimeout,
@@ -50,6 +51,7 @@ from .failures import (
 
 __all__ = [
     "AccessToken",
+    "AnswerTooLarge",
     "AsyncClient",
     "AsyncResourceRequest",
     "AuthorizationRefused",

@@ -85,9 +85,10 @@ class AsyncClient(PinnedClient):
         *,
         timeout: float | None = TIMEOUT,
         scope: str | None = None,
+        limit: int | None = None,
     ) -> AsyncResourceRequest:
         """As `Client.resource_request`; what is awaited is the request's `send`."""
-        return AsyncResourceRequest(self._http, self._flows, url, method, timeout, scope)
+        return AsyncResourceRequest(self._http, self._flows, url, method, timeout, scope, limit)
 
     async def obtain_access_token(
         self,

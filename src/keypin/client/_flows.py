@@ -80,6 +80,18 @@ class Flows:
         """Whether a URL is of the origin that tokens go to."""
         return origin_of(url) == origin_of(self.base_url)
 
+    def is_token_request(self, request: httpx2.Request) -> bool:
+        """Whether a request is this client's own for a token.
+
+        It is known by the client's credentials, which no redirect carries.
+        """
+        own = self._credentials
+        return (
+            own is not None
+            and request.url == self._token_url
+            and request.headers.get("authorization") == own.basic
+        )
+
     def obtain(self, scope: str) -> Flow[AccessToken]:
         """Obtain a token for a normalised scope: from the cache, or together with others."""
         if self._credentials is None:

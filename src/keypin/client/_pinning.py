@@ -104,6 +104,8 @@ class PinnedClient(ABC):
         self._certificates = _folder(certificates)
         self._pin_required = require_pin
         self._pinned = False
+        # what else a request must pass, for those that lend the client to others
+        self._admissions: list[Callable[[httpx2.Request], None]] = []
         self._pinner = Pinner(
             PinSet([], unlisted="refuse" if require_pin else "allow"), on_verdict=on_verdict
         )
@@ -165,6 +167,8 @@ class PinnedClient(ABC):
                 "a pinned client sends nothing without TLS:"
                 f" {request.url.scheme}://{request.url.host} is refused"
             )
+        for admit in self._admissions:
+            admit(request)
 
 
 def _folder(

@@ -61,7 +61,10 @@ class RequestBuilder:
         method: str,
         timeout: float | None,
         scope: str | None,
+        limit: int | None,
     ) -> None:
+        if limit is not None and limit < 0:
+            raise ValueError(f"a limit is a number of bytes, not {limit}")
         if TOKEN.fullmatch(method) is None or method.upper() in ("CONNECT", "TRACE"):
             raise ValueError(f"no method for a resource: {method!r}")
         self._http = http
@@ -70,6 +73,7 @@ class RequestBuilder:
         self._method = method.upper()
         self._timeout = seconds(timeout)
         self._scope = None if scope is None else normalised_scope(scope)
+        self._limit = limit
         self._parameters: dict[str, str] = {}
         self._headers: list[tuple[str, str]] = []
 
@@ -117,7 +121,7 @@ class RequestBuilder:
         if kind is not None and "content-type" not in _names(own):
             own.append(("Content-Type", kind))
         theirs = [pair for pair in theirs if pair[0].lower() not in _names(own)]
-        return Exchange(self._method, url, (*theirs, *own), content, at_home=home)
+        return Exchange(self._method, url, (*theirs, *own), content, home, self._limit)
 
     def _flow(self, content: bytes | None, kind: str | None) -> Flow[Answer]:
         exchange = self._exchange(content, kind)
@@ -150,6 +154,7 @@ class ResourceRequest(RequestBuilder):
             keypin.PlainHTTPRefused: a redirect to http.
             keypin.client.AuthorizationRefused: there is no access token for the resource.
             keypin.client.RequestTimeout: it took longer than the request's timeout.
+            keypin.client.AnswerTooLarge: a body that is longer than the request's limit.
             keypin.client.ServerError: a token endpoint that fails, or endless redirects.
             keypin.client.Unreachable: no answer.
             ValueError: a scope, and an `Authorization` header of the program's own, too.

@@ -12,7 +12,7 @@ from ..errors import KeypinError
 from ._deadline import remaining, within
 from ._exchange import Answer, Exchange, encoding_of
 from ._pinning import pin_errors
-from .failures import RequestTimeout, ServerError, Unreachable, servers_words
+from .failures import AnswerTooLarge, RequestTimeout, Unreachable, servers_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,7 +130,7 @@ class _Reader:
         self._content += piece
         if self._limit is not None and len(self._content) > self._limit:
             text = f"the answer is longer than {self._limit} bytes"
-            raise ServerError(self._response.status_code, "", text)
+            raise AnswerTooLarge(self._response.status_code, "", text)
 
     def answer(self) -> Answer:
         response = self._response

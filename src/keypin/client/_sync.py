@@ -95,6 +95,7 @@ class Client(PinnedClient):
         *,
         timeout: float | None = TIMEOUT,
         scope: str | None = None,
+        limit: int | None = None,
     ) -> ResourceRequest:
         """Begin a request for a resource, for which an access token is obtained where it must be.
 
@@ -106,13 +107,14 @@ class Client(PinnedClient):
                 for no end.
             scope: what the token must be good for, if that is known: it is obtained at once then,
                 and otherwise when the server asks for it.
+            limit: how many bytes of an answer's body to take, unpacked; None for any number.
 
         Raises:
             ValueError: a URL that may mean something else than it says, a method, timeout or scope
                 that is none, a client without a base URL.
             keypin.PlainHTTPRefused: an http URL.
         """
-        return ResourceRequest(self._http, self._flows, url, method, timeout, scope)
+        return ResourceRequest(self._http, self._flows, url, method, timeout, scope, limit)
 
     def obtain_access_token(
         self, scope: str = "", *, timeout: float | None = TIMEOUT

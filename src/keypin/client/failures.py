@@ -14,6 +14,7 @@ UNPRINTABLE = re.compile(r"[^\x20-\x7E]")
 WORDS = 500  # characters of a server's own words that an error repeats
 
 __all__ = [
+    "AnswerTooLarge",
     "AuthorizationRefused",
     "RequestFailed",
     "RequestTimeout",
@@ -88,3 +89,7 @@ def servers_words(text: str, *secrets: str) -> str:
     for secret in secrets:
         text = text.replace(secret, "[hidden]")
     return UNPRINTABLE.sub("?", text[:WORDS])
+
+
+class AnswerTooLarge(ServerError):
+    """An answer whose body is longer than the request's `limit`; the rest of it was not read."""

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from ..client._tokens import normalised_scope
 from ..client._urls import base_of, resolve
 from ._arguments import BadArgument, read_id, read_names, read_scope, read_send
-from ._failures import AnsweredWithError, NotAllowed, Refused, told
+from ._failures import AnsweredWithError, NotAllowed, told
 from ._hosts import Reach
 
 if TYPE_CHECKING:
@@ -117,7 +117,11 @@ class Bridge:
         with _understood():
             self._reach.check(resolve(base_of(self._client._flows.base_url), asked.url))
             request = self._client.resource_request(
-                asked.url, asked.method, timeout=asked.timeout, scope=asked.scope
+                asked.url,
+                asked.method,
+                timeout=asked.timeout,
+                scope=asked.scope,
+                limit=LARGEST_ANSWER,
             )
             for name, value in asked.query:
                 request.set_query_parameter(name, value)
@@ -128,8 +132,6 @@ class Bridge:
                 request.set_header("Content-Type", kind)
         with self._reach.limits():
             response = request.send(content)
-        if len(response.content) > LARGEST_ANSWER:
-            raise Refused("RESPONSE_TOO_LARGE", f"more than {LARGEST_ANSWER} bytes came")
         answer = {
             "status": response.status,
             "text": response.text,

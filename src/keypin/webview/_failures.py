@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..client import AuthorizationRefused, RequestFailed, RequestTimeout, ServerError, Unreachable
+from ..client import (
+    AnswerTooLarge,
+    AuthorizationRefused,
+    RequestFailed,
+    RequestTimeout,
+    ServerError,
+    Unreachable,
+)
 from ..errors import (
     CertificateFormatError,
     CertificateNotFound,
@@ -18,7 +25,7 @@ from ._arguments import BadArgument
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["AnsweredWithError", "HostNotAllowed", "NotAllowed", "Refused", "failure", "told"]
+__all__ = ["AnsweredWithError", "HostNotAllowed", "NotAllowed", "failure", "told"]
 
 
 class HostNotAllowed(KeypinError):
@@ -27,19 +34,6 @@ class HostNotAllowed(KeypinError):
 
 class NotAllowed(KeypinError):
     """The app does not let its pages do this."""
-
-
-class Refused(KeypinError):
-    """A call that was not begun.
-
-    Args:
-        code: for the page.
-        text: for its reader.
-    """
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class AnsweredWithError(KeypinError):
@@ -75,6 +69,7 @@ CODES: Sequence[tuple[type[Exception], str, str | None]] = (
     (PlainHTTPRefused, "PLAIN_HTTP_REFUSED", "nothing is sent without TLS"),
     (RequestTimeout, "REQUEST_TIMEOUT", "the request took longer than its timeout"),
     (AuthorizationRefused, "AUTHORIZATION_REFUSED", "there is no access token for this"),
+    (AnswerTooLarge, "RESPONSE_TOO_LARGE", None),
     (ServerError, "SERVER_ERROR", "the server's answer is an error"),
     (Unreachable, "UNREACHABLE", "no answer came from the server"),
     (RequestFailed, "UNREACHABLE", "no answer came from the server"),
@@ -88,8 +83,6 @@ def failure(code: str, text: str) -> dict[str, Any]:
 
 def told(error: Exception) -> dict[str, Any]:
     """What a page hears of an error."""
-    if isinstance(error, Refused):
-        return failure(error.code, str(error))
     if isinstance(error, AnsweredWithError):
         return failure("SERVER_ERROR", str(error)) | error.answer
     for kind, code, text in CODES:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 from ..client._urls import Origin, base_of, origin_of, read_absolute
 from ._failures import HostNotAllowed
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["Reach", "origins_of"]
 
 _limits: ContextVar[Reach | None] = ContextVar("keypin_webview_limits", default=None)
-_watched: WeakSet[Client] = WeakSet()
 
 
 class Reach:
@@ -39,9 +37,8 @@ class Reach:
         home = origin_of(base_of(flows.base_url))
         self._pages = frozenset([home]) if hosts is None else origins_of(hosts)
         self._flows = flows
-        if client not in _watched:
-            client._http.event_hooks["request"].append(_within_limits)
-            _watched.add(client)
+        if _within_limits not in client._admissions:
+            client._admissions.append(_within_limits)
 
     def check(self, url: httpx2.URL) -> None:
         """Let a page ask for a URL.
@@ -55,21 +52,15 @@ class Reach:
     def check_request(self, request: httpx2.Request) -> None:
         """Let a request leave that a page has brought about.
 
-        A page's request makes the client ask for a token where the app says, wherever that is. It
-        is known by the client's own credentials, which a page cannot set and no redirect carries:
-        the server is not open to a page in any other way.
+        A page's request makes the client ask for a token where the app says, wherever that is. A
+        page cannot set the credentials by which that is known: the server is not open to it in any
+        other way.
 
         Raises:
             HostNotAllowed: of a request to a server that pages may not reach.
         """
-        credentials = self._flows._credentials
-        if (
-            credentials is not None
-            and request.url == self._flows._token_url
-            and request.headers.get("authorization") == credentials.basic
-        ):
-            return
-        self.check(request.url)
+        if not self._flows.is_token_request(request):
+            self.check(request.url)
 
     @contextmanager
     def limits(self) -> Iterator[None]:

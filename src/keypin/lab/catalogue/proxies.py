@@ -111,8 +111,7 @@ def _mitmproxy(stage: Stage) -> None:
             tls=stage.tls,
         )
     )
-    host = f"[{interceptor.host}]" if ":" in interceptor.host else interceptor.host
-    stage.proxy = f"http://{host}:{interceptor.port}"
+    stage.proxy = interceptor.url
 
 
 def _scenario(

@@ -28,7 +28,7 @@ PATIENCE = 30.0  # seconds; it is slow to start
 
 
 class Mitmproxy(Listener):
-    """A running mitmdump behind a relay; records hold what it read inside TLS.
+    """A running mitmdump behind a relay; records hold what it read, inside TLS and in the clear.
 
     Args:
         folder: for its configuration; made if it is not there.
@@ -41,10 +41,14 @@ class Mitmproxy(Listener):
         RuntimeError: mitmproxy is not installed.
     """
 
+    request_lines: list[str]
+    """of the requests that it understood"""
+
     def __init__(
         self, folder: Path, shown: Credential, *, trusted: str, tls: TlsVersion = "1.3"
     ) -> None:
         super().__init__()
+        self.request_lines = []
         program = shutil.which("mitmdump")
         if program is None:
             raise RuntimeError("it needs mitmproxy, whose mitmdump is not on the path")
@@ -79,6 +83,17 @@ class Mitmproxy(Listener):
             raise RuntimeError("mitmproxy does not listen:\n" + "\n".join(self._output)) from error
         self._onward = ("127.0.0.1", int(port))
         super().start()
+
+    @property
+    def url(self) -> str:
+        """Its address as clients take that of a proxy."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def forget(self) -> None:
+        """Begin anew with the records."""
+        super().forget()
+        self.request_lines.clear()
 
     def close(self) -> None:
         """Stop listening, and end mitmdump."""
@@ -149,6 +164,10 @@ class Mitmproxy(Listener):
             case "bytes":
                 # Told with each attempt to recognize the protocol: all that has come so far.
                 connection.received(bytes.fromhex(event["data"])[connection.application_bytes :])
+            case "request":
+                self.request_lines.append(event["line"])
+                if event["plain"]:
+                    connection.received(event["line"].encode())
             case "disconnected":
                 self._gone.add(event["port"])
 

@@ -27,6 +27,13 @@ def tls_established_client(data: Any) -> None:
     tell("established", data.context.client, version=data.context.client.tls_version)
 
 
+def requestheaders(flow: Any) -> None:
+    """The head of a request has arrived; a CONNECT request comes by another hook."""
+    request, client = flow.request, flow.client_conn
+    line = f"{request.method} {request.url} {request.http_version}"
+    tell("request", client, line=line, plain=not client.tls_established)
+
+
 def next_layer(layer: Any) -> None:
     """Something has arrived inside TLS: the first bytes, whatever they are."""
     data = layer.data_client()
