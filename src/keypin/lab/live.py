@@ -19,7 +19,6 @@ from .runner import Played, Report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
     from typing import Self
 
     from .cast import Cast
@@ -107,12 +106,7 @@ class LiveLab:
             self._running = running.pop_all()
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._running.close()
 
     @property

@@ -18,7 +18,6 @@ from .servers.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from types import TracebackType
     from typing import Self
 
     from ..pin import Pin
@@ -109,12 +108,7 @@ class Stage:
             self._running = running.pop_all()
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._running.close()
 
     def __repr__(self) -> str:

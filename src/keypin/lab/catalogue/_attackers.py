@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..scenario import Scenario
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -11,16 +13,34 @@ if TYPE_CHECKING:
     from ..authority import Authority, Credential
     from ..cast import Cast
     from ..keys import KeyKind
+    from ..scenario import Expected
     from ..stage import Stage
 
     Make = Callable[[Cast], Credential]
 
-__all__ = ["CA_PINS", "ENOUGH_KEYS", "KEY_PINS", "ca_pinned", "name_of", "presenting"]
+__all__ = ["CA_PINS", "ENOUGH_KEYS", "KEY_PINS", "ca_pinned", "in_group", "name_of", "presenting"]
 
 CA_PINS = frozenset({"ca-pins"})
 KEY_PINS = frozenset({"key-pins"})  # another certificate for the pinned key must do
 ENOUGH_KEYS: tuple[KeyKind, ...] = ("p-256", "rsa-2048", "ed25519")
 """the kinds of key in use, for what does not depend on the details of one"""
+
+
+def in_group(group: str, expected: Expected, **usual: Any) -> Callable[..., Scenario]:
+    """Make scenarios of a group, from identifier, story, source and build.
+
+    Args:
+        group: the part of the catalogue.
+        expected: of all of them.
+        usual: further fields of `Scenario`; a scenario may say something else.
+    """
+
+    def make(
+        identifier: str, story: str, source: str, build: Callable[[Stage], None], **more: Any
+    ) -> Scenario:
+        return Scenario(identifier, group, story, expected, source, build, **{**usual, **more})
+
+    return make
 
 
 def presenting(make: Make, *, match: Match = "leaf", **settings: Any) -> Callable[[Stage], None]:

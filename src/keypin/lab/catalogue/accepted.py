@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from ...pinset import PinSet, Rule
 from ..cast import cast_of
 from ..keys import KEY_KINDS
-from ..scenario import Scenario
-from ._attackers import CA_PINS, ENOUGH_KEYS, KEY_PINS
+from ._attackers import CA_PINS, ENOUGH_KEYS, KEY_PINS, in_group
 from .names import A_LABEL, PROXY, U_LABEL, call_by_name
 
 if TYPE_CHECKING:
@@ -129,29 +128,7 @@ def _expired_pins(stage: Stage) -> None:
     stage.pinset = PinSet([Rule(stage.cast.host, stage.pins, expires=yesterday)])
 
 
-def _accept(
-    identifier: str,
-    story: str,
-    source: str,
-    build: Callable[[Stage], None],
-    *,
-    keys: tuple[KeyKind, ...] = ("p-256",),
-    needs: frozenset[str] = frozenset(),
-    claims: frozenset[str] = frozenset(),
-    control: bool = False,
-) -> Scenario:
-    return Scenario(
-        identifier,
-        "accepted",
-        story,
-        "accept",
-        source,
-        build,
-        keys=keys,
-        needs=needs,
-        claims=claims,
-        control=control,
-    )
+_accept = in_group("accepted", "accept")
 
 
 SCENARIOS = (

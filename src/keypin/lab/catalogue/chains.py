@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..cast import Cast
 from ..scenario import Scenario
-from ._attackers import CA_PINS, KEY_PINS
+from ._attackers import CA_PINS, KEY_PINS, in_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,15 +119,7 @@ def _only_the_other_root(pinned: Callable[[Cast], Authority] | None) -> Callable
     return build
 
 
-def _chain(
-    identifier: str,
-    story: str,
-    source: str,
-    build: Callable[[Stage], None],
-    *,
-    claims: frozenset[str] = frozenset(),
-) -> Scenario:
-    return Scenario(identifier, "chains", story, "accept", source, build, claims=claims)
+_chain = in_group("chains", "accept")
 
 
 SCENARIOS = (

@@ -13,9 +13,8 @@ from cryptography import x509
 from ..authority import Credential
 from ..certificates import NameConstraints, general_name
 from ..keys import KEY_KINDS
-from ..scenario import Scenario
 from ..servers.misbehaving import MisbehavingServer
-from ._attackers import CA_PINS, ENOUGH_KEYS, ca_pinned, presenting
+from ._attackers import CA_PINS, ENOUGH_KEYS, ca_pinned, in_group, presenting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from ..cast import Cast
     from ..certificates import CertificateFields
-    from ..keys import KeyKind
     from ..stage import Stage
 
 __all__ = ["SCENARIOS"]
@@ -112,16 +110,7 @@ def _too_deep(cast: Cast) -> Credential:
     )
 
 
-def _fault(
-    identifier: str,
-    story: str,
-    source: str,
-    build: Callable[[Stage], None],
-    *,
-    keys: tuple[KeyKind, ...] = ("p-256",),
-    claims: frozenset[str] = frozenset(),
-) -> Scenario:
-    return Scenario(identifier, "faults", story, "reject", source, build, keys=keys, claims=claims)
+_fault = in_group("faults", "reject")
 
 
 SCENARIOS = (

@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING
 
 from ...pinset import PinSet, Rule
 from ..keys import KEY_KINDS
-from ..scenario import Scenario
 from ..servers.proxy import ConnectProxy
-from ._attackers import CA_PINS, ENOUGH_KEYS, ca_pinned, presenting
+from ._attackers import CA_PINS, ENOUGH_KEYS, ca_pinned, in_group, presenting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..authority import Credential
     from ..cast import Cast
-    from ..keys import KeyKind
     from ..stage import Stage
 
 __all__ = ["SCENARIOS", "call_by_name"]
@@ -131,29 +129,7 @@ def _below_a_pinned_name(stage: Stage) -> None:
     stage.pinset = PinSet([Rule("**.example.com", stage.pins)])
 
 
-def _name(
-    identifier: str,
-    story: str,
-    source: str,
-    build: Callable[[Stage], None],
-    *,
-    keys: tuple[KeyKind, ...] = KEY_KINDS,
-    needs: frozenset[str] = frozenset(),
-    claims: frozenset[str] = frozenset(),
-    must_arrive: bool = True,
-) -> Scenario:
-    return Scenario(
-        identifier,
-        "names",
-        story,
-        "reject",
-        source,
-        build,
-        keys=keys,
-        needs=needs,
-        claims=claims,
-        must_arrive=must_arrive,
-    )
+_name = in_group("names", "reject", keys=KEY_KINDS)
 
 
 SCENARIOS = (

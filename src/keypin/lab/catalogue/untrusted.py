@@ -14,13 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from ..authority import Authority, Credential, self_signed
 from ..cast import Cast, cast_of
 from ..keys import KEY_KINDS, Key
-from ..scenario import Scenario
-from ._attackers import CA_PINS, ENOUGH_KEYS, ca_pinned, name_of, presenting
+from ._attackers import CA_PINS, ENOUGH_KEYS, ca_pinned, in_group, name_of, presenting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ..keys import KeyKind
     from ..stage import Stage
 
 __all__ = ["SCENARIOS"]
@@ -111,18 +107,7 @@ def _short_key_pinned(stage: Stage) -> None:
     stage.attacker(stage.serving(credential, ciphers=EVEN_WEAK))
 
 
-def _untrusted_chain(
-    identifier: str,
-    story: str,
-    source: str,
-    build: Callable[[Stage], None],
-    *,
-    keys: tuple[KeyKind, ...] = ("p-256",),
-    claims: frozenset[str] = frozenset(),
-) -> Scenario:
-    return Scenario(
-        identifier, "untrusted", story, "reject", source, build, keys=keys, claims=claims
-    )
+_untrusted_chain = in_group("untrusted", "reject")
 
 
 SCENARIOS = (

@@ -21,4 +21,5 @@ And what they are made of:
     streams        the bytes inside and outside TLS
     watch          whether all that came has been looked at
     contexts       TLS settings, and the view into the handshake
+    _libraries     what some are made of, imported when it is needed
 """

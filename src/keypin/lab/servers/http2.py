@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import TYPE_CHECKING, Any
 
-from ...errors import MissingExtra
+from ._libraries import load
 from .applications import Http, Response, answer_json
 from .connection import Request
 from .streams import CHUNK, Channel
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .streams import Stream
 
 __all__ = ["ALPN", "Http2", "origin_frame"]
+
+H2_MODULES = ("h2.config", "h2.connection", "h2.events", "h2.exceptions")
 
 ALPN = ("h2", "http/1.1")
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113, section 3.4
@@ -41,7 +43,7 @@ class Http2:
     goes_away: bool = False
 
     def __post_init__(self) -> None:
-        _import_h2()
+        load("an HTTP/2 server", "h2", "h2", *H2_MODULES)
 
     def __call__(self, channel: Channel) -> None:
         """Serve a connection."""
@@ -63,7 +65,7 @@ class Http2:
         return Response(response.body, response.status, {**response.headers, "Connection": "close"})
 
     def _serve(self, channel: Channel, data: bytes) -> None:
-        h2 = _import_h2()
+        h2 = load("an HTTP/2 server", "h2", "h2", *H2_MODULES)
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
         connection.initiate_connection()
         channel.sendall(connection.data_to_send() + self.first)
@@ -157,16 +159,3 @@ class _Resumed:
 
     def finish(self) -> None:
         self._stream.finish()
-
-
-def _import_h2() -> Any:
-    try:
-        import h2.config
-        import h2.connection
-        import h2.events
-        import h2.exceptions
-    except ImportError as error:
-        raise MissingExtra(
-            "an HTTP/2 server needs h2: pip install 'keypin[attacks]'", name="h2"
-        ) from error
-    return h2

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import MissingExtra
+from ._libraries import load
 from .connection import Connection
 from .listener import GLANCE, HELD_BACK, PATIENCE, Listener
 from .streams import Channel, SocketStream
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from ..authority import Credential
 
 __all__ = ["Http3Server"]
+
+AIOQUIC_MODULES = (
+    "aioquic.asyncio",
+    "aioquic.h3.connection",
+    "aioquic.quic.configuration",
+    "aioquic.quic.events",
+)
 
 ALPN = "h3"
 
@@ -38,7 +45,7 @@ class Http3Server(Listener):
 
     def __init__(self, credential: Credential, *, host: str = "127.0.0.1") -> None:
         super().__init__(host)
-        self._aioquic = _import_aioquic()
+        self._aioquic = load("an HTTP/3 server", "aioquic", "aioquic", *AIOQUIC_MODULES)
         self._configuration = _configuration(self._aioquic, credential)
         self._last_datagram = 0.0
 
@@ -146,16 +153,3 @@ def _configuration(aioquic: Any, credential: Credential) -> Any:
         files = credential.write(Path(folder))
         configuration.load_cert_chain(str(files.chain), str(files.key))
     return configuration
-
-
-def _import_aioquic() -> Any:
-    try:
-        import aioquic.asyncio
-        import aioquic.h3.connection
-        import aioquic.quic.configuration
-        import aioquic.quic.events
-    except ImportError as error:
-        raise MissingExtra(
-            "an HTTP/3 server needs aioquic: pip install 'keypin[attacks]'", name="aioquic"
-        ) from error
-    return aioquic

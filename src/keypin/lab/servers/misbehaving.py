@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
-from ...errors import MissingExtra
 from ..keys import Key
+from ._libraries import load
 from .listener import Listener
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class MisbehavingServer(Listener):
             raise ValueError(
                 f"a certificate for a {presented.key.kind} key, a signature by a {key.kind} key"
             )
-        self._tlslite = _import_tlslite()
+        self._tlslite = load("a MisbehavingServer", "tlslite-ng", "tlslite.api")
         self._certificates = self._read_certificates(presented)
         self._key = self._tlslite.parsePEMKey(key.pem.decode("ascii"), private=True)
         self._settings = self._tlslite.HandshakeSettings()
@@ -98,16 +97,3 @@ class MisbehavingServer(Listener):
                 connection.received(bytes(data))
         except failures as error:
             connection.note(error=str(error) or type(error).__name__)
-
-
-def _import_tlslite() -> Any:
-    try:
-        with warnings.catch_warnings():
-            # on Python 3.11 it imports asyncore
-            warnings.simplefilter("ignore", DeprecationWarning)
-            from tlslite import api
-    except ImportError as error:
-        raise MissingExtra(
-            "a MisbehavingServer needs tlslite-ng: pip install 'keypin[attacks]'", name="tlslite-ng"
-        ) from error
-    return api

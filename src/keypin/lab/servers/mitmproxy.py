@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .listener import Listener
-from .proxy import CONNECT_TIMEOUT, _copy
-from .streams import SocketStream
+from .proxy import CONNECT_TIMEOUT
+from .streams import SocketStream, copy
 
 if TYPE_CHECKING:
     from ..authority import Credential
@@ -126,8 +126,8 @@ class Mitmproxy(Listener):
                 return
             onward.settimeout(None)
             client, proxy = SocketStream(sock), SocketStream(onward)
-            back = self._start_thread(_copy, proxy.recv, client.sendall, client.finish)
-            _copy(client.recv, proxy.sendall, proxy.finish)
+            back = self._start_thread(copy, proxy.recv, client.sendall, client.finish)
+            copy(client.recv, proxy.sendall, proxy.finish)
             # It goes on waiting for the server's end, also where the client has gone for good.
             with suppress(OSError):
                 onward.shutdown(socket.SHUT_RDWR)

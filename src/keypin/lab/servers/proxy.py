@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from .applications import Application, ChannelHandler
 from .server import Server
-from .streams import CHUNK, Channel, Disconnected, SocketStream
+from .streams import CHUNK, Channel, SocketStream, copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -138,8 +138,8 @@ class ConnectProxy(Server):
 
         # From here on what comes is somebody else's, and not for this proxy.
         channel.received = count_sent
-        back = self._start_thread(_copy, target.recv, send_back, channel.finish)
-        _copy(handler.read, target.sendall, target.finish)
+        back = self._start_thread(copy, target.recv, send_back, channel.finish)
+        copy(handler.read, target.sendall, target.finish)
         back.join()
 
     def _locate(self, target: str) -> tuple[str, int]:
@@ -169,15 +169,6 @@ class _Handler(ChannelHandler):
     def read(self) -> bytes:
         # what was read ahead together with the CONNECT request comes first
         return self.rfile.read1(CHUNK)
-
-
-def _copy(
-    receive: Callable[[], bytes], send: Callable[[bytes], None], finish: Callable[[], None]
-) -> None:
-    with suppress(Disconnected):
-        while data := receive():
-            send(data)
-    finish()
 
 
 def _shut_down(sock: socket.socket) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .connection import Connection
 
-__all__ = ["Channel", "Disconnected", "SocketStream", "Stream", "TlsStream"]
+__all__ = ["Channel", "Disconnected", "SocketStream", "Stream", "TlsStream", "copy"]
 
 CHUNK = 256 * 1024
 
@@ -264,3 +264,13 @@ class _Writer(io.BufferedIOBase):
     def write(self, data: bytes, /) -> int:  # type: ignore[override]
         self._channel.sendall(data)
         return len(data)
+
+
+def copy(
+    receive: Callable[[], bytes], send: Callable[[bytes], None], finish: Callable[[], None]
+) -> None:
+    """Pass on what comes, until one of both ends is gone; then tell the receiving one."""
+    with suppress(Disconnected):
+        while data := receive():
+            send(data)
+    finish()

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...errors import MissingExtra
+from ._libraries import load
 from .connection import Request
 
 if TYPE_CHECKING:
     from .streams import Channel
 
 __all__ = ["WebSocketEcho"]
+
+WEBSOCKETS_MODULES = ("websockets.frames", "websockets.http11", "websockets.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +25,11 @@ class WebSocketEcho:
     """
 
     def __post_init__(self) -> None:
-        _import_websockets()
+        load("a WebSocket server", "websockets", "websockets", *WEBSOCKETS_MODULES)
 
     def __call__(self, channel: Channel) -> None:
         """Serve a connection."""
-        websockets = _import_websockets()
+        websockets = load("a WebSocket server", "websockets", "websockets", *WEBSOCKETS_MODULES)
         protocol = websockets.server.ServerProtocol()
         while data := channel.recv():
             protocol.receive_data(data)
@@ -59,15 +61,3 @@ def _note(channel: Channel, event: Any) -> None:
     record = channel.connection
     request = Request("GET", event.path, headers, b"", 0)
     record.note(requests=[*record.requests, request])
-
-
-def _import_websockets() -> Any:
-    try:
-        import websockets.frames
-        import websockets.http11
-        import websockets.server
-    except ImportError as error:
-        raise MissingExtra(
-            "a WebSocket server needs websockets: pip install 'keypin[attacks]'", name="websockets"
-        ) from error
-    return websockets
