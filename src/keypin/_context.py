@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import ssl
 import sys
-from functools import cache
-from typing import TYPE_CHECKING, Any, NoReturn
+import weakref
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _private_ssl
-from ._guard import CERTIFICATE_REQUEST, LOCK, TLS_1_2, Guard, error_for, verification_error
+from ._guard import (
+    FINISHED,
+    LOCK,
+    WATCHED,
+    Guard,
+    verification_error,
+)
 from .errors import ProtectionError
 from .hostnames import certificate_names
-from .pinset import Reason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,17 +29,17 @@ __all__ = [
     "ContextState",
     "guard_context",
     "guarded_connection",
-    "refuse_nameless",
+    "hook_certificate_loader",
+    "load_credentials",
+    "loader_was_taken",
     "state_of",
 ]
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
 HANDSHAKE = 22  # TLS ContentType, RFC 8446, appendix B.3
-# The handshake messages after which OpenSSL has verified the server's Certificate and before which
-# it has written nothing of the client's answer: CertificateVerify and Finished (TLS 1.3),
-# ServerKeyExchange and ServerHelloDone (TLS 1.2). Two of each, so that an interrupted look at the
-# first is made good at the second.
-AFTER_CERTIFICATE = frozenset({15, 20, 12, 14})
-REMEMBERED = 1024  # verified chains, per context
+REMEMBERED, REMEMBERED_BYTES = 1024, 4_000_000  # verified chains, per context
 # A renegotiated TLS 1.2 handshake could bring another certificate, unseen.
 NO_RENEGOTIATION = int(ssl.OP_NO_RENEGOTIATION)  # operations on the enumeration are slow
 ATTEMPTS = 100
@@ -46,25 +52,83 @@ def guard_context(
     context: ssl.SSLContext, pinner: Pinner, *, may_hold_client_certificate: bool
 ) -> None:
     """Make every client connection of a context ask `pinner`; see `Pinner.protect`."""
-    if isinstance(context, GuardedContext):
+    if isinstance(context, GuardedContext) and context._keypin_pinner is not None:
         if context._keypin_pinner is not pinner:
             raise ProtectionError("the context is already protected by another Pinner")
         return
     if context.protocol == ssl.PROTOCOL_TLS_SERVER:
         raise ProtectionError("the context is for servers; pins are for clients")
     state = state_of(context)
-    state.may_hold_client_certificate = may_hold_client_certificate
-    if may_hold_client_certificate:
-        need_message_callback()
-    # class assignment is how a context is changed in place; the subclass adds no C-level fields
     plain: Any = type(context)
-    context.__class__ = _guarded_class(plain)
+    if not _keep_apart(context):
+        raise ProtectionError(f"a {plain.__qualname__} cannot be guarded in place")
+    state.may_hold_client_certificate = False
+    if may_hold_client_certificate or _loader_was_taken:
+        state.expect_client_certificate()
     context._keypin_pinner = pinner  # type: ignore[attr-defined]
     context.options = context.options  # the guarded setter adds what every connection needs
     context.hostname_checks_common_name = False
     # aiofastnet hands the SSL_CTX to its own C code, unless told that it must not
     context._aiofastnet_force_fallback_ssl = True  # type: ignore[attr-defined]
     _try_out(context, plain)
+
+
+def load_credentials(context: ssl.SSLContext, *arguments: Any, **more: Any) -> None:
+    """`load_cert_chain` for a context whose connections get the certificate from keypin.
+
+    The certificate is loaded where only a connection whose server was approved gets at it. A
+    context that may be a server's as well has to have it for itself: what it is then, is looked at
+    in each handshake.
+    """
+    if context.protocol == ssl.PROTOCOL_TLS_CLIENT and _keep_apart(context):
+        need_message_callback()
+        state_of(context).load_credentials(context, *arguments, **more)
+        return
+    if context.protocol != ssl.PROTOCOL_TLS_SERVER:
+        state_of(context).expect_client_certificate()
+    _private_ssl.C_CONTEXT_CLASS.load_cert_chain(context, *arguments, **more)
+
+
+def _keep_apart(context: ssl.SSLContext) -> bool:
+    """Make a context one that gives credentials to its connections; False if that cannot be."""
+    if not isinstance(context, GuardedContext):
+        hook_certificate_loader()
+        plain: Any = type(context)
+        try:
+            # class assignment is how a context is changed in place; the subclass adds no C fields
+            context.__class__ = _guarded_class(plain)
+        except TypeError:
+            return False
+    return True
+
+
+def hook_certificate_loader() -> None:
+    """Let `ssl.SSLContext.load_cert_chain` know of guarded contexts, for good.
+
+    A method of theirs is not enough: `ssl.SSLContext.load_cert_chain(context, ...)` goes past it.
+    """
+    global _loader_was_taken
+    for kind in _private_ssl.context_classes():
+        if "load_cert_chain" not in vars(kind):
+            # somebody who keeps the method of C can load unseen
+            _loader_was_taken |= _private_ssl.certificate_loader_was_taken()
+            kind.load_cert_chain = load_cert_chain
+
+
+_loader_was_taken = False
+
+
+def loader_was_taken() -> bool:
+    """Whether somebody can load a certificate into any context without it being noticed."""
+    return _loader_was_taken
+
+
+def load_cert_chain(context: ssl.SSLContext, *arguments: Any, **more: Any) -> None:
+    """`SSLContext.load_cert_chain`, from the first guarded context on."""
+    if isinstance(context, GuardedContext):
+        load_credentials(context, *arguments, **more)
+    else:
+        _private_ssl.C_CONTEXT_CLASS.load_cert_chain(context, *arguments, **more)
 
 
 def _try_out(context: ssl.SSLContext, plain: type) -> None:
@@ -83,10 +147,15 @@ class ContextState:
     """What is known of a context whose connections are guarded, by one pinner or several.
 
     Args:
-        may_hold_client_certificate: whether one has been loaded, as far as can be known. It costs
-            a look into each handshake.
+        may_hold_client_certificate: whether the context itself holds one, as far as can be known:
+            it was loaded before keypin could keep it apart.
         installation: the one under which this was last known, for contexts that are guarded only
             by what is installed for the process.
+
+    Attributes:
+        credentials: a context in C with the client's certificate and key, and nothing else that
+            matters; None if there are none.
+        nothing: one without, for refused connections; None where no certificate is known of.
     """
 
     __slots__ = (
@@ -95,25 +164,29 @@ class ContextState:
         "_pending",
         "_their_callback",
         "approvals",
+        "credentials",
         "installation",
         "may_hold_client_certificate",
+        "nothing",
     )
 
     def __init__(self, *, may_hold_client_certificate: bool, installation: object = None) -> None:
         self.installation = installation
         self.may_hold_client_certificate = may_hold_client_certificate
+        self.credentials: Any = None
+        self.nothing: Any = None
         self._their_callback: Any = None
-        # by the identity of the socket or object
-        self._pending: dict[int, Guard] = {}
-        self._chains: dict[bytes, tuple[bytes, ...]] = {}
-        self._named: dict[tuple[str, bytes], None] = {}
-        self.approvals: dict[str, Approval] = {}
+        # by the identity of the socket or object; a guard that nobody else holds is dropped
+        self._pending: dict[int, weakref.ref[Guard]] = {}
+        self._chains: Memory[bytes, tuple[bytes, ...]] = Memory()
+        self._named: Memory[tuple[str, bytes], bool] = Memory()
+        self.approvals: Memory[tuple[str | None, int], Approval] = Memory()
 
-    def approve(self, host: str, approval: Approval) -> None:
+    def approve(self, host: str | None, approval: Approval) -> None:
         """Keep an approval, if it is one and does not depend on the time."""
         verdict = approval.verdict
         if verdict.matched and (verdict.rule is None or verdict.rule.expires is None):
-            _keep(self.approvals, host, approval)
+            self.approvals.keep((host, id(approval.pins)), approval, sum(map(len, approval.chain)))
 
     def remember(self, chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """Keep a verified chain for the sessions that begin with it.
@@ -125,7 +198,7 @@ class ContextState:
         if known == chain:
             return known
         if chain:
-            _keep(self._chains, chain[0], chain)
+            self._chains.keep(chain[0], chain, sum(map(len, chain)))
         return chain
 
     def recall(self, leaf: bytes) -> tuple[bytes, ...] | None:
@@ -138,58 +211,125 @@ class ContextState:
         `check_hostname` is switched off on resumed sessions, by urllib3 for its own assertions,
         and can be switched at any time by another thread.
         """
-        if (host, leaf) in self._named:
+        if self._named.get((host, leaf)):
             return
         if not certificate_names(host, fields()):
             raise verification_error(
                 HOSTNAME_MISMATCH, f"Hostname mismatch, certificate is not valid for '{host}'."
             )
-        _keep(self._named, (host, leaf), None)
+        self._named.keep((host, leaf), True, len(leaf))
+
+    # The client's certificate
+
+    def load_credentials(self, context: ssl.SSLContext, *arguments: Any, **more: Any) -> None:
+        """Load a client certificate where only approved connections get at it.
+
+        Raises what `SSLContext.load_cert_chain` does, and asks for a passphrase as that does.
+        """
+        credentials = self.credentials
+        if credentials is None:
+            credentials = _private_ssl.bare_context()
+            # The messages that follow, for a callback of the program's own, and to take the
+            # credentials back when a server has asked for them after the handshake
+            _private_ssl.MESSAGE_CALLBACK.__set__(credentials, self._on_message)
+            # A certificate alone in its file is sent with the issuers that the context knows.
+            known = context.get_ca_certs(binary_form=True)
+            if known:
+                credentials.load_verify_locations(None, None, b"".join(known))
+            self._match_security_level(context, credentials)
+        self._make_ready()
+        credentials.load_cert_chain(*arguments, **more)
+        self.credentials = credentials
+
+    def prepare_credentials(self, context: ssl.SSLContext) -> None:
+        """Let what a connection does with the credentials be as it is in its own context."""
+        credentials = self.credentials
+        self._match_security_level(context, credentials)
+        if credentials.keylog_filename != context.keylog_filename:
+            credentials.keylog_filename = context.keylog_filename
+
+    @staticmethod
+    def _match_security_level(context: ssl.SSLContext, credentials: Any) -> None:
+        if credentials.security_level != context.security_level:
+            credentials.set_ciphers(f"DEFAULT:@SECLEVEL={context.security_level}")
 
     def expect_client_certificate(self) -> None:
-        """One is about to be loaded."""
+        """One may be in the context itself, or is about to be loaded into it."""
+        need_message_callback()
+        self._make_ready()
         with LOCK:
             self.may_hold_client_certificate = True
 
-    # The look at the server's chain before the client's certificate is written. OpenSSL calls back
-    # for every message, also of approved connections, so this is on only while handshakes are
-    # pending. All this under the lock.
+    def _make_ready(self) -> None:
+        """Have what a refusal needs before one has to be made."""
+        _private_ssl.signed_cipher_suites()
+        if self.nothing is None:
+            self.nothing = _private_ssl.bare_context()
 
-    def look_in(self, context: ssl.SSLContext) -> None:
+    @property
+    def watches(self) -> bool:
+        """Whether handshakes have to be looked into."""
+        return self.credentials is not None or self.may_hold_client_certificate
+
+    # The look into handshakes. OpenSSL calls back for every message, also of approved connections,
+    # so it is on only while handshakes are pending. All this under the lock.
+
+    def enable_callback(self, context: ssl.SSLContext) -> None:
         """Hear of the TLS messages of the connections that the context makes from now on."""
-        need_message_callback()
-        if not self.looks_into(context):
+        if not self.is_enabled(context):
             self._their_callback = _private_ssl.MESSAGE_CALLBACK.__get__(context)
             _private_ssl.MESSAGE_CALLBACK.__set__(context, self._on_message)
 
-    def looks_into(self, context: ssl.SSLContext) -> bool:
+    def is_enabled(self, context: ssl.SSLContext) -> bool:
         """Whether our message callback is in the place of the program's."""
         return bool(_private_ssl.MESSAGE_CALLBACK.__get__(context) == self._on_message)
 
     def watch(self, guard: Guard) -> None:
-        """Let a guard decide when the server's certificate is there."""
-        guard.watch(self._pending)
+        """Let a guard hear of the messages of its handshake."""
+        key = id(guard.owner)
+        self._pending[key] = weakref.ref(guard, partial(self._pending.pop, key))
 
-    def look_away(self, guard: Guard) -> None:
-        """A guard has decided for good."""
+    def end_watch(self, guard: Guard) -> bool:
+        """A guard has decided; its connection gets back its own context.
+
+        Returns:
+            Whether it goes on hearing, because the server may yet ask for a client certificate.
+        """
         with LOCK:
-            if self._pending.get(id(guard.owner)) is guard:
-                del self._pending[id(guard.owner)]
-            connection = guard.connection
-            if self._pending or connection is None or not self.looks_into(connection.context):
-                return
-            _private_ssl.MESSAGE_CALLBACK.__set__(connection.context, self._their_callback)
-            # the connection, too, has OpenSSL call back until it gets its context again
-            connection.context = connection.context
+            connection, context = guard.connection, guard.context
+            goes_on = (
+                self.credentials is not None
+                and connection is not None
+                and guard.refusal is None
+                and (
+                    context.post_handshake_auth
+                    if connection.version() == "TLSv1.3"
+                    else guard.may_renegotiate
+                )
+            )
+            if not goes_on:
+                self._forget(guard)
+                if not self._pending and self.is_enabled(context):
+                    _private_ssl.MESSAGE_CALLBACK.__set__(context, self._their_callback)
+            if connection is not None and guard.refusal is None:
+                # its own again, and OpenSSL calls back or not, as that says now
+                connection.context = context
             if self._pending:  # one that a signal handler began
-                self.look_in(connection.context)
+                self.enable_callback(context)
+            return goes_on
+
+    def _forget(self, guard: Guard) -> None:
+        key = id(guard.owner)
+        known = self._pending.get(key)
+        if known is not None and known() is guard:
+            del self._pending[key]
 
     def chain_callback(self, context: ssl.SSLContext, callback: Any) -> bool:
         """Take a message callback of the program's own behind ours, if that is on."""
-        if not self.looks_into(context):
+        if not self.is_enabled(context):
             return False
         # let `ssl` wrap it on a context of its own, so that ours is never off
-        scratch: Any = _private_ssl.context_class()(ssl.PROTOCOL_TLS_CLIENT)
+        scratch: Any = _private_ssl.plain_class_of(type(context))(ssl.PROTOCOL_TLS_CLIENT)
         scratch._msg_callback = callback
         self._their_callback = _private_ssl.MESSAGE_CALLBACK.__get__(scratch)
         return True
@@ -202,14 +342,48 @@ class ContextState:
     def _on_message(
         self, owner: Any, direction: str, version: int, kind: int, message: int, data: bytes
     ) -> None:
-        if kind == HANDSHAKE and direction == "read":
-            asked = message == CERTIFICATE_REQUEST and version <= TLS_1_2
-            if asked or message in AFTER_CERTIFICATE:
-                guard = self._pending.get(id(owner))
-                if guard is not None:
-                    guard.certificate_received(version, message)
+        if kind == HANDSHAKE and owner is not None:
+            known = self._pending.get(id(owner))
+            guard = None if known is None else known()
+            if guard is not None:
+                if direction == "write":
+                    if message == FINISHED:
+                        guard.credentials_sent()
+                elif message in WATCHED:
+                    guard.message_received(version, message, data)
         if self._their_callback is not None:
             self._their_callback(owner, direction, version, kind, message, data)
+
+
+class Memory(Generic[Key, Value]):
+    """What is remembered of certificates, whose size the servers choose.
+
+    Bounded by number and by bytes; the oldest goes first.
+    """
+
+    __slots__ = ("_entries", "_size")
+
+    def __init__(self) -> None:
+        self._entries: dict[Key, tuple[Value, int]] = {}
+        self._size = 0
+
+    def get(self, key: Key) -> Value | None:
+        """What was kept; None if nothing was, or it had to go."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry[0]
+
+    def keep(self, key: Key, value: Value, size: int) -> None:
+        """Keep a value of this many bytes, if it leaves room for others."""
+        if size > REMEMBERED_BYTES // 8:
+            return
+        with LOCK:
+            entries = self._entries
+            if key in entries:
+                self._size -= entries.pop(key)[1]
+            while entries and (len(entries) >= REMEMBERED or self._size + size > REMEMBERED_BYTES):
+                self._size -= entries.pop(next(iter(entries)))[1]
+            entries[key] = value, size
+            self._size += size
 
 
 def state_of(context: ssl.SSLContext) -> ContextState:
@@ -219,6 +393,7 @@ def state_of(context: ssl.SSLContext) -> ContextState:
         state = attributes.get("_keypin")
         if state is None:
             state = attributes["_keypin"] = ContextState(may_hold_client_certificate=True)
+            state._make_ready()
     return state
 
 
@@ -238,61 +413,63 @@ def guarded_connection(
     make: Callable[[], Any],
     owner: Any,
     outgoing: ssl.MemoryBIO | None,
-    host: Any,
+    host: str | None,
 ) -> Any:
-    """Make a connection of a client, behind one guard for each pinner.
+    """Make a connection of a client, behind a guard.
 
     Args:
         context: that makes the connection.
-        pinners: those who must approve.
-        make: makes it, as the context would have without keypin.
+        pinners: those who must approve; none if the guard is only to give the credentials.
+        make: makes it, as the context would have without keypin; it may have a guard already.
         owner: the Python object that gets it.
         outgoing: for an `SSLObject`, the BIO whose content the caller will send.
         host: the server name, if any.
     """
-    if host is None:
-        for pinner in pinners:
-            refuse_nameless(pinner)
     if owner is None:
         raise ProtectionError(
             "this client makes its TLS connection before there is a socket to put it on, where"
             " keypin cannot guard it: let it connect first, and wrap the connected socket"
         )
+    pinners = tuple(pinners)
     state = vars(context).get("_keypin") or state_of(context)
     for name in CTYPES_LOADERS:
         if name in sys.modules:
             state.expect_client_certificate()
     with LOCK:
-        raw, verifies = _made(context, state, make)
-        guard = raw
+        guard, verifies, checks_name = _made(context, state, make, may_renegotiate=not pinners)
+        if not isinstance(guard, Guard):
+            connection = guard
+            guard = Guard(connection, context, owner, outgoing, state, host, verifies, checks_name)
+            if state.watches:
+                # Pending first, and then on, whatever a signal handler did meanwhile; the
+                # connection asks its context for the callback when it is made or gets the context
+                # anew.
+                need_message_callback()
+                guard.begin_watch()
+                state.enable_callback(context)
+                connection.context = context
         for pinner in pinners:
-            guard = Guard(guard, owner, outgoing, state, pinner, host, verifies)
-        if state.may_hold_client_certificate:
-            # Pending first, and then on, whatever a signal handler did meanwhile; the connection
-            # asks its context for the callback when it is made or gets the context anew.
-            state.watch(guard)
-            state.look_in(context)
-            while isinstance(raw, Guard):
-                raw = raw.connection
-            raw.context = context
+            guard.join(pinner)
     return guard
 
 
 def _made(
-    context: ssl.SSLContext, state: ContextState, make: Callable[[], Any]
-) -> tuple[Any, bool]:
-    """Make a connection; it and whether it verifies its server.
+    context: ssl.SSLContext, state: ContextState, make: Callable[[], Any], *, may_renegotiate: bool
+) -> tuple[Any, bool, bool]:
+    """Make a connection; it, whether it verifies its server, and whether its server's name.
 
-    It takes its certificate, options and verify_mode from the context at that moment. The lock
-    keeps most threads from changing them meanwhile; those that go round it are noticed.
+    It takes its certificate, options, verify_mode and check_hostname from the context at that
+    moment. The lock keeps most threads from changing them meanwhile; those that go round it are
+    noticed.
     """
     for _ in range(ATTEMPTS):
-        may_hold_client_certificate = state.may_hold_client_certificate
-        if may_hold_client_certificate:
-            state.look_in(context)
+        watches = state.watches
+        if watches:
+            state.enable_callback(context)
         verified_before = _private_ssl.VERIFY_MODE.__get__(context) != ssl.CERT_NONE
+        named_before = _private_ssl.CHECK_HOSTNAME.__get__(context)
         options = _private_ssl.OPTIONS.__get__(context)
-        if options & NO_RENEGOTIATION:
+        if may_renegotiate or options & NO_RENEGOTIATION:
             connection = make()
             renegotiates = not _private_ssl.OPTIONS.__get__(context) & NO_RENEGOTIATION
         else:
@@ -303,17 +480,11 @@ def _made(
                 options = _private_ssl.OPTIONS.__get__(context)
                 _private_ssl.OPTIONS.__set__(context, options & ~NO_RENEGOTIATION)
             renegotiates = not options & NO_RENEGOTIATION
-        if not renegotiates and may_hold_client_certificate == state.may_hold_client_certificate:
+        if (may_renegotiate or not renegotiates) and watches == state.watches:
             verified_after = _private_ssl.VERIFY_MODE.__get__(context) != ssl.CERT_NONE
-            return connection, verified_before and verified_after
+            named_after = _private_ssl.CHECK_HOSTNAME.__get__(context)
+            return connection, verified_before and verified_after, named_before and named_after
     raise ProtectionError("another thread keeps changing the TLS context of this connection")
-
-
-def refuse_nameless(pinner: Pinner) -> NoReturn:
-    """Refuse a connection for which no rule can be looked up."""
-    verdict = Verdict(None, Reason.NO_SERVER_NAME)
-    pinner._tell(verdict)
-    raise error_for(verdict)
 
 
 IN_C = {"verify_mode": _private_ssl.VERIFY_MODE, "options": _private_ssl.OPTIONS}
@@ -326,7 +497,8 @@ class GuardedContext(AContext):  # type: ignore[misc]
     """The changes to a context's class; `_guarded_class` mixes them into the class it had."""
 
     _keypin: ContextState
-    _keypin_pinner: Pinner
+    _keypin_pinner: Pinner | None = None
+    """None where only the client's certificate is kept apart"""
 
     def _wrap_socket(
         self,
@@ -344,7 +516,7 @@ class GuardedContext(AContext):  # type: ignore[misc]
 
         if server_side:
             return make()
-        return guarded_connection(self, (self._keypin_pinner,), make, owner, None, server_hostname)
+        return guarded_connection(self, _pinners_of(self), make, owner, None, server_hostname)
 
     def _wrap_bio(
         self,
@@ -362,8 +534,7 @@ class GuardedContext(AContext):  # type: ignore[misc]
 
         if server_side:
             return make()
-        pinners = (self._keypin_pinner,)
-        return guarded_connection(self, pinners, make, owner, outgoing, server_hostname)
+        return guarded_connection(self, _pinners_of(self), make, owner, outgoing, server_hostname)
 
     @property
     def verify_mode(self) -> ssl.VerifyMode:
@@ -380,17 +551,14 @@ class GuardedContext(AContext):  # type: ignore[misc]
 
     @options.setter
     def options(self, value: ssl.Options) -> None:
-        _set_inherited(self, "options", value | ssl.OP_NO_RENEGOTIATION)
-
-    def load_cert_chain(self, *arguments: Any, **more: Any) -> None:
-        need_message_callback()
-        self._keypin.expect_client_certificate()
-        super().load_cert_chain(*arguments, **more)
+        if self._keypin_pinner is not None:
+            value |= ssl.OP_NO_RENEGOTIATION
+        _set_inherited(self, "options", value)
 
     @property
     def _msg_callback(self) -> Any:
         state = self._keypin
-        return state.their_callback if state.looks_into(self) else super()._msg_callback
+        return state.their_callback if state.is_enabled(self) else super()._msg_callback
 
     @_msg_callback.setter
     def _msg_callback(self, callback: Any) -> None:
@@ -399,17 +567,14 @@ class GuardedContext(AContext):  # type: ignore[misc]
                 _set_inherited(self, "_msg_callback", callback)
 
 
-def _keep(memory: dict[Any, Any], key: Any, value: Any) -> None:
-    with LOCK:
-        while len(memory) >= REMEMBERED:
-            del memory[next(iter(memory))]
-        memory[key] = value
+def _pinners_of(context: GuardedContext) -> tuple[Pinner, ...]:
+    return () if context._keypin_pinner is None else (context._keypin_pinner,)
 
 
 def _set_inherited(context: GuardedContext, name: str, value: object) -> None:
     """Set a property as the context's class before it was guarded would have."""
     inherited = getattr(super(GuardedContext, type(context)), name)
-    if inherited is vars(_private_ssl.context_class())[name] and name in IN_C:
+    if inherited is vars(_private_ssl.plain_class_of(type(context)))[name] and name in IN_C:
         # what that does, but for `ssl.SSLContext` by name, which recurses where truststore is there
         inherited = IN_C[name]
     inherited.__set__(context, value)

@@ -17,6 +17,7 @@ import _socket
 import os
 import socket
 import ssl
+import sys
 import threading
 import time
 import weakref
@@ -25,6 +26,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from . import _private_ssl
+from ._heap import holders_of
 from .errors import (
     APPLICATION_VERIFICATION,
     HostnameError,
@@ -37,18 +39,23 @@ from .hostnames import normalise
 from .pinset import Reason, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from ._context import ContextState
     from .pinner import Pinner
     from .pinset import PinSet, Rule
 
 __all__ = [
-    "CERTIFICATE_REQUEST",
+    "FINISHED",
     "LOCK",
-    "TLS_1_2",
+    "WATCHED",
     "Approval",
     "Guard",
     "error_for",
+    "guard_of",
+    "take_copies",
     "verification_error",
+    "wait_until_cut",
 ]
 
 # One lock for all pinners and contexts. It is held for a decision and for making a connection,
@@ -61,14 +68,29 @@ if hasattr(os, "register_at_fork"):
     )
 
 TLS_1_2 = 0x0303
-# Handshake messages of TLS 1.2, RFC 5246, section 7.4
-SERVER_KEY_EXCHANGE, CERTIFICATE_REQUEST = 12, 13
+# Handshake messages, RFC 8446, section 4
+SERVER_HELLO, CERTIFICATE_REQUEST, CERTIFICATE_VERIFY, FINISHED = 2, 13, 15, 20
+SERVER_HELLO_DONE = 14  # TLS 1.2, RFC 5246, section 7.4.5
+BEFORE_ANSWER = frozenset({SERVER_HELLO_DONE, FINISHED})  # the last ones before the client's
+WATCHED = frozenset({SERVER_HELLO, CERTIFICATE_REQUEST, CERTIFICATE_VERIFY, *BEFORE_ANSWER})
+# Behind the message's header (4), the version (2) and the server's random (32)
+SESSION_ID_LENGTH = 38
 MODERN = frozenset({"TLSv1.2", "TLSv1.3"})
 
 CERTIFICATE_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 
 # Verdicts that only an observer wants to hear of
 QUIET = frozenset({Reason.MATCHED, Reason.UNLISTED, Reason.EXCLUDED})
+
+# What a connection in C has that sends nothing, up to Python 3.15
+READABLE: Final = frozenset(
+    {
+        *("cipher", "client_sigalg", "compression", "get_channel_binding", "get_unverified_chain"),
+        *("get_verified_chain", "getpeercert", "group", "pending", "selected_alpn_protocol"),
+        *("server_hostname", "server_side", "server_sigalg", "session_reused", "shared_ciphers"),
+        *("uses_ktls_for_recv", "verify_client_post_handshake", "version"),
+    }
+)
 
 ERROR_CLASSES = {
     Reason.NO_SERVER_NAME: NoServerName,
@@ -97,7 +119,7 @@ class Approval(NamedTuple):
 
 
 class Waiting:
-    """Mixed into the class of a socket or object until its server is approved.
+    """Mixed into the class of what holds a guard as `_sslobj`, until its server is approved.
 
     To drop TLS is to hang up: `SSLSocket.shutdown()`, and `connect()` whose handshake fails or does
     not end, set `_sslobj` to None and leave a connected plain socket behind, which would send what
@@ -115,26 +137,29 @@ class Waiting:
 
     @_sslobj.setter
     def _sslobj(self, connection: Any) -> None:
-        if not _is_refused(self.__dict__.get("_sslobj")) or connection is None:
+        current = self.__dict__.get("_sslobj")
+        if not _is_refused(current) or connection is None:
             self.__dict__["_sslobj"] = connection
         if connection is None:
+            if isinstance(current, Guard):
+                current.cut()
             _shut_down(self)
 
 
 @cache
 def _waiting_class(base: Any) -> Any:
-    if issubclass(base, Waiting):
-        return base
     own = {"__slots__": (), "__doc__": base.__doc__, "__module__": base.__module__}
     # the base first: its layout is what lets an object change its class
     own |= {"_sslobj": Waiting._sslobj, "_approved_class": base}
     return type(base)(base.__name__, (base, Waiting), own)
 
 
-def _let_wait(owner: Any) -> None:
-    kind: Any = type(owner)
-    if issubclass(kind, (ssl.SSLSocket, ssl.SSLObject)):
-        owner.__class__ = _waiting_class(kind)
+def _let_wait(holder: Any) -> None:
+    if not isinstance(holder, Waiting):
+        # one that cannot change its class is watched by the finalizer of its guard
+        kind: Any = type(holder)
+        with suppress(TypeError):
+            holder.__class__ = _waiting_class(kind)
 
 
 def _is_refused(connection: Any) -> bool:
@@ -149,31 +174,48 @@ def _shut_down(owner: Any) -> None:
             _socket.socket.shutdown(owner, socket.SHUT_RDWR)
 
 
+# The guards of approved connections, by the identity of what holds the connection. Referred to from
+# here, a guard is no garbage where that is; so it is still found if a finalizer revives that.
+_approved: dict[int, Guard] = {}
+
+
 class Guard:
     """Stands in for the C connection of one `SSLSocket` or `SSLObject`, its owner.
 
+    It is in one of four states. *Pending*: nothing is decided. *Admitted*: the pinners have
+    approved in the middle of the handshake, which goes on, with the client's certificate.
+    *Approved*: they have approved after it, and the connection itself is in the guard's place.
+    *Refused*: for good.
+
     Args:
         connection: the `_ssl._SSLSocket`.
-        owner: the Python object that calls it `_sslobj`.
+        context: that it was made by.
+        owner: the Python object that it has for its owner.
         outgoing: for an `SSLObject`, the BIO whose content the caller will send.
-        state: what is known of the context that made it.
-        pinner: whose pins must hold.
-        host: the server name that TLS verifies, as the caller gave it, in ASCII.
+        state: what is known of the context.
+        host: the server name, as the caller gave it, in ASCII; None if there is none.
         verifies: whether OpenSSL verifies this connection's certificates.
+        checks_name: whether OpenSSL verifies that they are for this host.
     """
 
     __slots__ = (
-        "_asked",
+        "__weakref__",
+        "_admitted",
         "_chain",
         "_connection",
+        "_context",
+        "_holder",
         "_interruption",
         "_outgoing",
         "_owner",
-        "_pinner",
-        "_signed",
+        "_pinners",
+        "_refused_by",
+        "_server_hello",
         "_state",
+        "_stepping",
         "_watched",
         "approved",
+        "checks_name",
         "host",
         "refusal",
         "verifies",
@@ -182,31 +224,68 @@ class Guard:
     def __init__(
         self,
         connection: Any,
+        context: ssl.SSLContext,
         owner: Any,
         outgoing: ssl.MemoryBIO | None,
         state: ContextState,
-        pinner: Pinner,
-        host: str,
+        host: str | None,
         verifies: bool,
+        checks_name: bool,
     ) -> None:
-        guards, key = pinner._guards, id(owner)
+        self._pinners: tuple[Pinner, ...] = ()
+        self.approved = False
+        self.refusal: ssl.SSLCertVerificationError | None = None
         self._connection = connection
-        self._owner = weakref.ref(owner, partial(guards.pop, key))  # no Python code to interrupt
+        self._context = context
         self._outgoing = outgoing
         self._state = state
-        self._pinner = pinner
         self._chain: tuple[bytes, ...] | None = None
         self._interruption: BaseException | None = None
-        self._watched: weakref.ref[Any] | None = None
-        self._asked = False  # for a client certificate, in TLS 1.2
-        self._signed = False  # by the server, in TLS 1.2
-        self.refusal: ssl.SSLCertVerificationError | None = None
-        self.approved = False
+        self._watched = False  # for the messages of the handshake
+        self._server_hello = b""
+        self._admitted = False
+        self._refused_by: Pinner | None = None
+        self._stepping: int | None = None  # the thread that is inside OpenSSL
         self.host = host
         self.verifies = verifies
-        if not isinstance(owner, ssl.SSLObject):
-            _let_wait(owner)
-        guards[key] = self
+        self.checks_name = checks_name
+        holder = _holder_of(owner)
+        self._be_held_by(holder)
+        if holder is not owner:
+            self._owner = weakref.ref(owner)
+
+    def _be_held_by(self, holder: Any) -> None:
+        # no Python code in the callback, that could be interrupted
+        self._holder = self._owner = weakref.ref(holder, partial(_approved.pop, id(holder)))
+
+    def join(self, pinner: Pinner) -> None:
+        """Let one more pinner decide."""
+        guards, key = pinner._guards, id(self)
+        guards[key] = weakref.ref(self, partial(guards.pop, key))
+        self._pinners = (pinner, *self._pinners)
+        holder = self._holder()
+        if not isinstance(holder, ssl.SSLObject):
+            _let_wait(holder)
+
+    def begin_watch(self) -> None:
+        """Hear of the messages of the handshake from now on."""
+        self._state.watch(self)
+        self._watched = True
+
+    @property
+    def may_renegotiate(self) -> bool:
+        """Whether TLS 1.2 may begin another handshake on this connection."""
+        return not self._pinners
+
+    def __del__(self) -> None:
+        """Hang up if this was dropped by what `Waiting` is not mixed into.
+
+        Not if another connection has taken its place.
+        """
+        if self._pinners and not self.approved:
+            holder = self._holder()
+            if holder is not None and getattr(holder, "_sslobj", None) is None:
+                _shut_down(self._owner())
 
     # What SSLSocket and SSLObject call
 
@@ -215,8 +294,11 @@ class Guard:
         try:
             if self.approved:
                 self._real().do_handshake()
-            elif self.refusal is None:
-                self._shake_hands()
+            else:
+                # before the refusal is asked for: who refuses it waits for this to be over
+                self._stepping = threading.get_ident()
+                if self.refusal is None:
+                    self._shake_hands()
             if self.refusal is not None:
                 self._raise_refusal()
         except BaseException:
@@ -224,6 +306,8 @@ class Guard:
                 # once more, for a signal handler that raised before the first time was over
                 self._discard_output()
             raise
+        finally:
+            self._stepping = None
 
     def read(self, *arguments: Any) -> Any:
         """Read, after a handshake and an approval."""
@@ -232,6 +316,14 @@ class Guard:
     def write(self, data: Any) -> Any:
         """Write, after a handshake and an approval."""
         return self._approved_connection().write(data)
+
+    def sendfile(self, *arguments: Any) -> Any:
+        """Send a file by kernel TLS (Python 3.15), after a handshake and an approval."""
+        return self._approved_connection().sendfile(*arguments)
+
+    def uses_ktls_for_send(self) -> Any:
+        """Whether the kernel encrypts (Python 3.15); after a handshake and an approval."""
+        return self._approved_connection().uses_ktls_for_send()
 
     def shutdown(self) -> Any:
         """Close the TLS layer; on a refused connection there is none to close."""
@@ -250,9 +342,8 @@ class Guard:
 
     @property
     def connection(self) -> Any:
-        """The C connection, behind however many guards; None if it is gone."""
-        connection = self._real()
-        return connection.connection if isinstance(connection, Guard) else connection
+        """The C connection; None if it is gone."""
+        return self._real()
 
     @property
     def owner(self) -> Any:
@@ -265,62 +356,84 @@ class Guard:
 
     @property
     def context(self) -> Any:
-        """The context of the connection; a client's cannot be changed."""
-        return self._real().context
+        """The context of the connection; a pinned client's cannot be changed."""
+        return self._context
 
     @context.setter
-    def context(self, context: Any) -> NoReturn:
-        raise ProtectionError("the TLS context of a guarded connection cannot be changed")
+    def context(self, context: Any) -> None:
+        if self._pinners:
+            raise ProtectionError("the TLS context of a guarded connection cannot be changed")
+        self._context = self._real().context = context
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._real(), name)
+        # What only tells. Of any other name nobody knows what it would send.
+        if name in READABLE:
+            return getattr(self._real(), name)
+        raise AttributeError(f"keypin does not know what {name!r} does to a TLS connection")
 
     # Inside the handshake, after it, and when the pins change
 
-    def watch(self, pending: dict[int, Guard]) -> None:
-        """Be told when the server's certificate is there; `certificate_received`.
+    def message_received(self, version: int, message: int, data: bytes) -> None:
+        """Decide in the middle of the handshake; give the client's certificate to an approved one.
 
-        Args:
-            pending: where the guards that wait for it are found by the identity of their owner.
-        """
-        owner = self._owner()
-        key = id(owner)
-        self._watched = weakref.ref(owner, partial(pending.pop, key))
-        pending[key] = self
+        When a server asks for it in TLS 1.2 (CertificateRequest), or signs the handshake in TLS 1.3
+        (CertificateVerify), OpenSSL has verified its chain and not yet looked for a certificate to
+        answer with. There is none in the connection: it comes from the credentials of the context,
+        here, after an approval. Whatever keeps this from being called or from coming to an end
+        leaves the connection without.
 
-    def certificate_received(self, version: int, message: int) -> None:
-        """Decide in the middle of the handshake, before a client certificate is written.
-
-        By then the server has signed with its key, and OpenSSL checks that before it goes on. But
-        not so in TLS 1.2 with RSA key exchange, where anybody can show the pinned certificates and
-        ask for the client's: only its Finished would prove that the server has the key.
+        Where the program's own context holds one all the same, because it was loaded before the
+        context was guarded, a refusal gives the connection another context, without any.
 
         OpenSSL would go on with the handshake whatever is raised here, and the error surface only
-        afterwards. So the connection is cut, also where the decision was interrupted, because
-        undecided is not approved; then `do_handshake` raises.
+        afterwards. So it is kept, also where the decision was interrupted, because undecided is not
+        approved; then `do_handshake` raises.
+
+        Args:
+            version: of TLS, as on the wire.
+            message: its type.
+            data: the whole of it.
         """
-        if self._connection is not None and self._connection.session_reused:
-            return  # no certificate is asked for; decided when OpenSSL can tell whose session it is
+        if message == SERVER_HELLO:
+            self._server_hello = data
+            return
         try:
-            self._signed |= message == SERVER_KEY_EXCHANGE
-            self._asked |= message == CERTIFICATE_REQUEST
-            if self.refusal is None and not self.approved:
-                verdict = self._decide(self._pinner.pins, version)
-                if self._asked and not self._signed and _enforces(verdict):
-                    self._refuse(UNPROVED)
+            with LOCK:
+                if self.approved:
+                    if message == CERTIFICATE_REQUEST:  # after the handshake
+                        self._give_credentials()
+                elif self.refusal is None and not self._admitted:
+                    if message == (
+                        CERTIFICATE_REQUEST if version <= TLS_1_2 else CERTIFICATE_VERIFY
+                    ):
+                        self._admit(version)
+                    elif message in BEFORE_ANSWER and not self._connection.session_reused:
+                        # nothing has been asked for, or the look at it was interrupted
+                        self._decide(self._pins_in_force(), version)
         except BaseException as interruption:  # noqa: BLE001 - a signal handler's, say
             self._interruption = interruption
             self.refuse_undecided()
         if self.refusal is not None:
-            self.cut()
-        if isinstance(self._connection, Guard):  # another pinner's, whose pins must hold as well
-            self._connection.certificate_received(version, message)
+            self._take_credentials_away()
 
-    def recheck(self, pins: PinSet) -> bool:
-        """Decide again on an approved connection; True if it is refused from now on."""
-        if not self.approved or self._is_closed():
+    def credentials_sent(self) -> None:
+        """The answer to a server that asked after the handshake is written."""
+        if self.approved:
+            self._real().context = self._context
+
+    def recheck(self) -> bool:
+        """Decide again under the pins in force; True if it is refused from now on.
+
+        Not if nothing has been decided yet: that comes, under the same pins.
+        """
+        if self.refusal is not None or not (self.approved or self._admitted):
             return False
-        self._decide(pins)
+        if self._holder() is None:
+            self._find_holder()
+        if self._is_closed():
+            return False
+        self._decide(self._pins_in_force())
+        self._refused_by = None  # the caller tells
         return self.refusal is not None
 
     def cut(self) -> None:
@@ -334,67 +447,141 @@ class Guard:
 
     def refuse(self, verdict: Verdict) -> None:
         """Refuse, whatever the server holds, also what another is just about to give its owner."""
-        owner: Any = self._owner()
-        if isinstance(owner, ssl.SSLSocket | ssl.SSLObject):
-            _let_wait(owner)
-            if getattr(owner, "_sslobj", None) is None:
-                owner.__dict__["_sslobj"] = self
+        holder: Any = self._holder()
+        if holder is not None:
+            _let_wait(holder)
+            if getattr(holder, "_sslobj", None) is None and isinstance(holder, Waiting):
+                holder.__dict__["_sslobj"] = self
         self._refuse(error_for(self._with_port(verdict)))
 
+    def may_still_send(self) -> bool:
+        """Whether another thread is inside OpenSSL with this connection, where nothing cuts it."""
+        stepping = self._stepping
+        return stepping not in (None, threading.get_ident()) and not self._can_be_cut()
+
     # Every call of Python code costs a new connection dearly: it finds the processor's caches full
-    # of cryptography. So what every connection goes through, from here to `_step_aside`, is in few
+    # of cryptography. So what every connection goes through, from here to `_hand_over`, is in few
     # functions, and ends early where the same was approved before.
 
     def _shake_hands(self) -> None:
-        pinner, accepted = self._pinner, None
-        if self._owner() is None:  # a finalizer keeps alive what is not found by its owner any more
+        pinners, verdicts = self._pinners, None
+        owner = self._owner()
+        if owner is None:  # a finalizer keeps alive what is not found by its owner any more
             self.refuse_undecided()
             return
-        if self._watched is not None:
-            _need_stack()
+        if pinners:
+            if not self._can_be_cut():
+                self._refuse(DETACHED)
+                return
+            if not (isinstance(owner, ssl.SSLObject) or isinstance(self._holder(), Waiting)):
+                _let_wait(self._holder())  # eventlet changes the class of its sockets afterwards
+        handled = sys.exception()
         try:
             self._connection.do_handshake()
-        except Exception:
+        except Exception as error:
             # a refusal in the middle of the handshake breaks it: the refusal is what counts
             if self.refusal is None:
+                if (cause := _raised_in_callback(error, handled)) is not None:
+                    raise cause from cause.__cause__
                 raise
         else:
             if self.refusal is None:
-                accepted = self._settle(pinner)
-        if accepted is not None:
-            if accepted.reason not in QUIET or accepted.expired or pinner._on_verdict is not None:
-                pinner._tell(self._with_port(accepted))
-        elif isinstance(self.refusal, PinMismatch):
-            pinner._tell(self.refusal.verdict)
+                verdicts = self._settle()
+        if verdicts is not None:
+            for pinner, verdict in zip(pinners, verdicts, strict=True):
+                if verdict.reason not in QUIET or verdict.expired or pinner._on_verdict is not None:
+                    pinner._tell(self._with_port(verdict))
+        else:
+            refused_by, self._refused_by = self._refused_by, None
+            if refused_by is not None and isinstance(self.refusal, PinMismatch):
+                refused_by._tell(self.refusal.verdict)
 
-    def _settle(self, pinner: Pinner) -> Verdict | None:
+    def _settle(self) -> list[Verdict] | None:
         """Decide after the handshake, under the pins in force when it is over."""
-        while (verdict := self._decide(pins := pinner._pins)) is not None:
+        while (verdicts := self._decide(pins := self._pins_in_force())) is not None:
             with LOCK:
-                if pinner._pins is not pins:
+                if not self._are_in_force(pins):
                     continue  # replaced by another thread meanwhile
-                self._step_aside()
-                if pinner._pins is pins:
-                    return verdict
+                self._hand_over()
+                if self._are_in_force(pins):
+                    return verdicts
                 # replaced by a signal handler that ran here
-                self._step_in()
+                self._take_back()
                 if self.refusal is not None:
-                    return verdict
+                    return verdicts
         return None
 
-    def _decide(self, pins: PinSet, version: int | None = None) -> Verdict | None:
-        """The verdict if it accepts; else the connection is refused, whatever went wrong."""
+    def _pins_in_force(self) -> list[PinSet]:
+        return [pinner._pins for pinner in self._pinners]
+
+    def _are_in_force(self, pins: list[PinSet]) -> bool:
+        return all(pinner._pins is one for pinner, one in zip(self._pinners, pins, strict=True))
+
+    def _admit(self, version: int) -> None:
+        while not self._admitted:
+            pins = self._pins_in_force()
+            verdicts = self._decide(pins, version)
+            if verdicts is None:
+                return
+            if version <= TLS_1_2 and any(map(_enforces, verdicts)) and not self._is_signed():
+                self._refuse(UNPROVED)
+                return
+            if self._pinners and not self._can_be_cut():
+                self._refuse(DETACHED)
+                return
+            self._admitted = True
+            if not self._are_in_force(pins):  # a signal handler replaced them
+                self._admitted = False
+        self._give_credentials()
+
+    def _is_signed(self) -> bool:
+        """Whether the server has signed the key exchange of TLS 1.2, which OpenSSL checks first.
+
+        With RSA key exchange, alone or with a PSK, anybody can show the pinned certificates and ask
+        for the client's: only its Finished, which comes later, would prove that it has the key.
+        """
+        hello = self._server_hello  # RFC 5246, section 7.4.1.3, behind a header of four bytes
+        if len(hello) <= SESSION_ID_LENGTH:
+            return False
+        suite = SESSION_ID_LENGTH + 1 + hello[SESSION_ID_LENGTH]
+        number = int.from_bytes(hello[suite : suite + 2])
+        return number in _private_ssl.signed_cipher_suites()
+
+    def _give_credentials(self) -> None:
+        credentials = self._state.credentials
+        connection = self._real()
+        if credentials is not None and connection is not None and self.refusal is None:
+            self._state.prepare_credentials(self._context)
+            connection.context = credentials
+        if self.refusal is not None:  # a signal handler replaced the pins
+            self._take_credentials_away()
+
+    def _take_credentials_away(self) -> None:
+        """Leave OpenSSL no certificate to send; only in the thread that is inside it."""
+        if self._connection is not None and self._state.nothing is not None:
+            self._connection.context = self._state.nothing
+
+    def _decide(self, pins: list[PinSet], version: int | None = None) -> list[Verdict] | None:
+        """The verdicts if all accept; else the connection is refused, whatever went wrong."""
+        verdicts = []
+        pinner = None
         try:
-            known = self._state.approvals.get(self.host)
-            if known is not None and known.pins is pins and self._is_as_in(known, version):
-                self._chain = known.chain or None
-                return known.verdict
-            verdict = self._verdict(pins, version)
-            if verdict.accepted:
-                return verdict
-            self._refuse(error_for(self._with_port(verdict)))
+            for pinner, one in zip(self._pinners, pins, strict=True):
+                known = self._state.approvals.get((self.host, id(one)))
+                if known is not None and known.pins is one and self._is_as_in(known, version):
+                    self._chain = known.chain or self._chain
+                    verdict = known.verdict
+                else:
+                    verdict = self._verdict(one, version)
+                    if not verdict.accepted:
+                        self._refuse(error_for(self._with_port(verdict)), pinner)
+                        return None
+                verdicts.append(verdict)
+            return verdicts
         except ssl.SSLCertVerificationError as error:
             self._refuse(error)
+        except (RecursionError, MemoryError):
+            raise  # nothing is decided, and it can be tried again with more room
         except Exception as error:  # noqa: BLE001 - in doubt, refuse
             self._refuse(
                 verification_error(APPLICATION_VERIFICATION, f"keypin could not decide: {error!r}")
@@ -404,8 +591,8 @@ class Guard:
     def _is_as_in(self, known: Approval, version: int | None) -> bool:
         """Whether this connection has all that an approval was given for."""
         if known.certificates is None:
-            return True
-        connection = self._connection
+            return self.checks_name or not self.verifies
+        connection = self._real()
         return (
             self.verifies
             and connection is not None
@@ -416,29 +603,63 @@ class Guard:
         )
 
     def _verdict(self, pins: PinSet, version: int | None = None) -> Verdict:
+        if self.host is None:
+            return Verdict(None, Reason.NO_SERVER_NAME)
         try:
             host = normalise(self.host)
         except HostnameError:
             return Verdict(self.host, Reason.BAD_HOST)
         rule = pins.rule_for(host)
+        if rule is None and self.verifies and not self.checks_name:
+            return self._verdict_by_names(pins, host, version)
         if rule is None or rule.exclude:
             verdict = pins.unlisted_verdict(host) if rule is None else rule.check(host, ())
             self._state.approve(self.host, Approval(pins, None, (), verdict))
             return verdict
+        verdict = self._verdict_of(rule, host, version)
+        if self.verifies:
+            self._remember_approval(pins, verdict)
+        return verdict
+
+    def _verdict_by_names(self, pins: PinSet, host: str, version: int | None) -> Verdict:
+        """The verdict on a host in no rule, whose certificate OpenSSL checks for no name.
+
+        The program checks it, for another name perhaps: urllib3's `assert_hostname`. So every rule
+        for a name in it must accept.
+        """
+        connection = self._real()
+        verdict = pins.unlisted_verdict(host)
+        if connection is None:
+            return verdict
+        rules = pins.rules_for_certificate(_private_ssl.leaf_fields(connection))
+        for name, rule in rules.items():
+            verdict = self._verdict_of(rule, name, version, check_name=False)
+            if not verdict.matched:
+                return verdict
+        if len(rules) < 2:
+            self._remember_approval(pins, verdict)
+        return verdict
+
+    def _verdict_of(
+        self, rule: Rule, host: str, version: int | None, *, check_name: bool = True
+    ) -> Verdict:
         if not self.verifies:
             return rule.refusal(host, Reason.NOT_VERIFIED)
         if self._chain is None:
-            refusal = self._gather(host, rule, version)
+            refusal = self._gather(host, rule, version, check_name=check_name)
             if refusal is not None:
                 return refusal
-        chain = self._chain or ()
-        verdict = rule.check(host, chain)
+        return rule.check(host, self._chain or ())
+
+    def _remember_approval(self, pins: PinSet, verdict: Verdict) -> None:
         connection = self._real()
         if connection is not None and (certificates := connection.get_verified_chain()):
-            self._state.approve(self.host, Approval(pins, certificates, chain, verdict))
-        return verdict
+            approval = Approval(pins, certificates, self._chain or (), verdict)
+            self._state.approve(self.host, approval)
 
-    def _gather(self, host: str, rule: Rule, version: int | None) -> Verdict | None:
+    def _gather(
+        self, host: str, rule: Rule, version: int | None, *, check_name: bool
+    ) -> Verdict | None:
         """Get the verified chain, or the reason why there is none to be had."""
         connection = self._real()
         if connection is None:
@@ -450,17 +671,15 @@ class Guard:
             chain = self._state.recall(leaf) if leaf else None
             if chain is None:
                 return rule.refusal(host, Reason.UNKNOWN_SESSION)
-            self._state.check_name(host, chain[0], connection.getpeercert)
             _check_date(connection.getpeercert())
         else:
             chain = self._state.remember(_private_ssl.verified_chain(connection))
-            if chain:
-                leaf_fields = connection.get_verified_chain()[0].get_info
-                self._state.check_name(host, chain[0], leaf_fields)
+        if chain and check_name:
+            self._state.check_name(host, chain[0], partial(_private_ssl.leaf_fields, connection))
         self._chain = chain
         return None
 
-    # The states: in the way at first, then aside or closed
+    # The states: in the way at first, then handed over or refused
 
     def _approved_connection(self) -> Any:
         if not self.approved or self.refusal is not None:
@@ -470,53 +689,63 @@ class Guard:
     def _real(self) -> Any:
         if self._connection is not None:
             return self._connection
-        connection = getattr(self._owner(), "_sslobj", None)
+        connection = getattr(self._holder(), "_sslobj", None)
         return None if connection is self else connection
 
-    def _step_aside(self) -> None:
+    def _hand_over(self) -> None:
+        holder: Any = self._holder()
+        if holder is not None:
+            # found from what it guards, and from elsewhere
+            holder.__dict__["_keypin_guard"] = self
+            _approved[id(holder)] = self
         self.approved = True
-        self._look_away()
-        owner: Any = self._owner()
-        if getattr(owner, "_sslobj", None) is self:
-            connection = owner._sslobj = self._connection
-            if isinstance(connection, Guard):
-                connection._follow()
-            elif isinstance(owner, Waiting):
-                owner.__class__ = owner._approved_class  # type: ignore[attr-defined]
+        self._end_watch()
+        if getattr(holder, "_sslobj", None) is self:
+            holder._sslobj = self._connection
+            if isinstance(holder, Waiting):
+                holder.__class__ = holder._approved_class  # type: ignore[attr-defined]
             # let go, so that closing the owner frees the connection
             self._connection = None
 
-    def _follow(self) -> None:
-        """Step aside after the guard before this one, if this one's pinner has approved."""
-        if self.approved:
-            self._step_aside()
-            if self.refusal is not None:  # by a signal handler that ran here
-                self._step_in()
+    def _end_watch(self) -> None:
+        if self._watched:
+            self._watched = self._state.end_watch(self)
 
-    def _look_away(self) -> None:
-        if self._watched is not None:
-            self._state.look_away(self)
-            self._watched = None
-
-    def _step_in(self) -> None:
+    def _take_back(self) -> None:
         self.approved = False
-        owner: Any = self._owner()
-        current = getattr(owner, "_sslobj", None)
-        if current is self or not hasattr(owner, "_sslobj"):
+        holder: Any = self._holder()
+        current = getattr(holder, "_sslobj", None)
+        if current is self or not hasattr(holder, "_sslobj"):
             return
         if self._connection is None:
             self._connection = current
-        # another guard that has not approved stays, unless this one refuses and that one does not
-        undecided = isinstance(current, Guard) and not current.approved
-        if undecided and (self.refusal is None or _is_refused(current)):
+        if isinstance(current, Guard) and current.refusal is not None:
             return
-        owner._sslobj = self
-        _let_wait(owner)
+        holder._sslobj = self
+        _let_wait(holder)
 
-    def _refuse(self, error: ssl.SSLCertVerificationError) -> None:
+    def _refuse(self, error: ssl.SSLCertVerificationError, by: Pinner | None = None) -> None:
+        self._refused_by = by
         self.refusal = error
-        self._step_in()
+        self._take_back()
+        if self._stepping == threading.get_ident():
+            self._take_credentials_away()
         self.cut()
+
+    def _find_holder(self) -> None:
+        """Find what holds the connection of this guard after its first holder was found dead.
+
+        The garbage collector takes for dead what a finalizer then revives.
+        """
+        for found in holders_of([self]):
+            if getattr(found, "__dict__", {}).get("_keypin_guard") is self:
+                self._be_held_by(found)
+                _approved[id(found)] = self
+                return
+
+    def _can_be_cut(self) -> bool:
+        owner: Any = self._owner()
+        return not isinstance(owner, _socket.socket) or _socket.socket.fileno(owner) != -1
 
     def _is_closed(self) -> bool:
         # a socket that was detached has no number any more, but its TLS goes on
@@ -535,7 +764,7 @@ class Guard:
 
         It is made anew: an error raised twice would drag its first traceback along.
         """
-        self._look_away()
+        self._end_watch()
         self._discard_output()
         if self._interruption is not None:
             interruption, self._interruption = self._interruption, None
@@ -554,16 +783,85 @@ class Guard:
         return verdict._replace(port=peer[1]) if isinstance(peer, tuple) else verdict
 
 
+def _holder_of(owner: Any) -> Any:
+    """What has the connection of an owner for its `_sslobj`."""
+    if isinstance(owner, ssl.SSLSocket | ssl.SSLObject):
+        return owner
+    # gevent's SSLSocket has an inner socket, which it gives to OpenSSL
+    outer = getattr(owner, "_sslsock", None)
+    return (outer() if isinstance(outer, weakref.ref) else None) or owner
+
+
+def guard_of(connection: Any, owner: Any) -> Guard | None:
+    """The guard of a connection in C, before it or handed over; None if it has none."""
+    holder = _holder_of(owner)
+    attributes = getattr(holder, "__dict__", {})
+    for guard in attributes.get("_sslobj"), attributes.get("_keypin_guard"):
+        if isinstance(guard, Guard) and guard.connection is connection:
+            return guard
+    return None
+
+
+def take_copies(guards: Sequence[Guard]) -> None:
+    """Let these refused guards stand before the connection of copies of their owners, too.
+
+    `copy.copy` of an `SSLObject` makes a second one for the same connection.
+    """
+    guard_of = {id(guard._connection): guard for guard in guards if guard._connection is not None}
+    connections = [guard._connection for guard in guard_of.values()]
+    for holder in holders_of(connections) if connections else ():
+        attributes = getattr(holder, "__dict__", {})
+        guard = guard_of.get(id(attributes.get("_sslobj")))
+        if guard is not None:
+            attributes["_sslobj"] = guard
+
+
+def wait_until_cut(guards: Iterable[Guard], seconds: float = 10.0) -> None:
+    """Wait for the threads that are inside OpenSSL with a refused connection that nothing can cut.
+
+    What they have written for the server is discarded when they come back. Without the lock, which
+    they may need for that.
+
+    Args:
+        guards: just refused.
+        seconds: the longest wait; a client's signature takes a fraction of one.
+
+    Raises:
+        ProtectionError: one has not come back.
+    """
+    end = time.monotonic() + seconds
+    for guard in guards:
+        while guard.may_still_send():
+            if time.monotonic() > end:
+                raise ProtectionError(
+                    f"the new pins are in force, but a handshake with {guard.host} that they refuse"
+                    " does not come to an end in another thread, and cannot be cut"
+                )
+            time.sleep(0.0005)
+
+
 def _enforces(verdict: Verdict | None) -> bool:
     """Whether an accepting verdict could have refused, had the key been another."""
     rule = verdict.rule if verdict is not None and verdict.reason is Reason.MATCHED else None
     return rule is not None and rule.mode == "enforce"
 
 
-def _need_stack(frames: int = 64) -> None:
-    """Raise RecursionError now rather than inside the handshake, where it would go unnoticed."""
-    if frames:
-        _need_stack(frames - 1)
+def _raised_in_callback(
+    error: BaseException, handled: BaseException | None
+) -> BaseException | None:
+    """What was raised in the message callback, where it comes out as the context of another.
+
+    So it does on Python 3.15, for a socket with a time limit: it comes as an `SSLWantReadError`.
+
+    Args:
+        error: raised by a handshake.
+        handled: what was being handled before the handshake, which becomes a context, too.
+    """
+    cause = error.__context__
+    if cause is None or cause is handled:
+        return None
+    waits = isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError | TimeoutError)
+    return cause if waits or not isinstance(cause, Exception) else None
 
 
 def _check_date(fields: dict[str, Any]) -> None:
@@ -590,6 +888,11 @@ def verification_error(code: int, message: str) -> ssl.SSLCertVerificationError:
 UNPROVED: Final = verification_error(
     APPLICATION_VERIFICATION,
     "the server asks for a client certificate before it has proved that it holds its own key (RSA"
-    " key exchange): let it use ECDHE, or load no client certificate",
+    " key exchange, alone or with a PSK): let it use ECDHE, or load no client certificate",
+)
+DETACHED: Final = verification_error(
+    APPLICATION_VERIFICATION,
+    "the socket was detached before its server was approved, so keypin could not cut the"
+    " connection: shake hands first",
 )
 UNDECIDED: Final = verification_error(APPLICATION_VERIFICATION, "keypin was interrupted")

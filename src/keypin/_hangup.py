@@ -18,8 +18,10 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ._heap import holders_of
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 __all__ = ["hang_up"]
 
@@ -34,7 +36,7 @@ def hang_up(owners: Iterable[Any]) -> None:
     if not objects:
         return
     socket_of = {kind: find for name, find in CARRIERS.items() if (kind := _imported(name))}
-    for carrier in _referrers(objects):
+    for carrier in holders_of(objects):
         if type(carrier) in socket_of:
             # a carrier may be closing already, or belong to a loop that has ended
             with contextlib.suppress(Exception):
@@ -68,16 +70,6 @@ CARRIERS: dict[str, Callable[[Any], Any]] = {
 def _imported(name: str) -> Any:
     module, _, kind = name.rpartition(".")
     return getattr(sys.modules.get(module), kind, None)
-
-
-def _referrers(objects: list[Any]) -> Iterator[Any]:
-    referrers = gc.get_referrers(*objects)
-    dictionaries = [referrer for referrer in referrers if type(referrer) is dict]
-    yield from (referrer for referrer in referrers if type(referrer) is not dict)
-    # an object whose attributes live in a dictionary of their own
-    for holder in gc.get_referrers(*dictionaries) if dictionaries else ():
-        if any(getattr(holder, "__dict__", None) is attributes for attributes in dictionaries):
-            yield holder
 
 
 def _abort_transport(protocol: Any) -> None:

@@ -8,7 +8,6 @@ to a host that installed pins govern gets a guard; any other is made as before.
 from __future__ import annotations
 
 import _socket
-import gc
 import os
 import ssl
 import sys
@@ -22,10 +21,13 @@ from ._context import (
     ContextState,
     GuardedContext,
     guarded_connection,
-    refuse_nameless,
+    hook_certificate_loader,
+    load_credentials,
+    loader_was_taken,
     state_of,
 )
-from ._guard import LOCK, Guard
+from ._guard import LOCK, Guard, guard_of, take_copies
+from ._heap import client_connections, holders_of
 from .errors import ProtectionError
 from .pinset import Reason
 
@@ -38,21 +40,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "install", "installed", "search", "uninstall"]
 
-# CPython 3.12 starts with some hundreds of frozen objects; a program freezes thousands.
-FROZEN_AT_START: Final = 1000
-# Where the standard library, or gevent, makes a connection and gives it to its owner, `self`
-MAKERS: Final = {"_create", "_real_connect", "__create_sslobj"}
+# The methods of a context that make a connection
+MAKERS: Final = frozenset({"_wrap_bio", "_wrap_socket"})
 
 # As often as each was installed, in that order; and each once
 _installed: tuple[Pinner, ...] = ()
 _pinners: tuple[Pinner, ...] = ()
 # Changes whenever the hooks come back after they were gone
 _installation: object = None
-# Which hooks are there now, perhaps below others
-_attached: set[str] = set()
-# What lies below them: of the class itself, or of its base. It stays when they are removed, because
-# another thread may be inside of one.
-_below: dict[str, Any] = {}
+# By the `ssl.SSLContext` that they are in, perhaps below others'
+_hooks: dict[type, Hooks] = {}
 
 
 def installed() -> tuple[Pinner, ...]:
@@ -120,40 +117,156 @@ def _set_installed(pinners: tuple[Pinner, ...]) -> None:
 # The hooks
 
 
-def _attach() -> None:
-    """Put the hooks in place.
+def _hooks_over(below: dict[str, Any]) -> dict[str, Any]:
+    """The hooks, by the names of what they replace.
 
-    It may be interrupted anywhere: what is there is told by the class itself, and `_attached`,
-    which tells whether ours is somewhere below another library's hook, is written after it.
+    Args:
+        below: what was there before, by the same names.
     """
+
+    def wrap_socket(
+        context: ssl.SSLContext,
+        sock: Any,
+        server_side: bool,
+        server_hostname: str | None = None,
+        *,
+        owner: Any = None,
+        **more: Any,
+    ) -> Any:
+        make = partial(
+            below["_wrap_socket"], context, sock, server_side, server_hostname, owner=owner, **more
+        )
+        return make() if server_side else _connection(context, make, owner, None, server_hostname)
+
+    def wrap_bio(
+        context: ssl.SSLContext,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool,
+        server_hostname: str | None = None,
+        *,
+        owner: Any = None,
+        **more: Any,
+    ) -> Any:
+        make = partial(
+            below["_wrap_bio"],
+            *(context, incoming, outgoing, server_side, server_hostname),
+            owner=owner,
+            **more,
+        )
+        if server_side:
+            return make()
+        return _connection(context, make, owner, outgoing, server_hostname)
+
+    def init(context: ssl.SSLContext, *arguments: object, **more: object) -> None:
+        """A context that is new holds no client certificate yet; of others one cannot know."""
+        if below["__init__"] is not object.__init__:  # which would refuse the arguments
+            below["__init__"](context, *arguments, **more)
+        # a class with its own way to load one may go round the hook
+        if type(context).load_cert_chain is load_chain and not loader_was_taken():
+            state = ContextState(may_hold_client_certificate=False, installation=_installation)
+            vars(context).setdefault("_keypin", state)
+
+    def load_chain(context: ssl.SSLContext, *arguments: Any, **more: Any) -> None:
+        load_credentials(context, *arguments, **more)
+
+    def get_verify_mode(context: ssl.SSLContext) -> Any:
+        return below["verify_mode"].__get__(context)
+
+    def set_verify_mode(context: ssl.SSLContext, value: Any) -> None:
+        with LOCK:
+            below["verify_mode"].__set__(context, value)
+
+    def get_message_callback(context: ssl.SSLContext) -> Any:
+        state = state_of(context)
+        if state.is_enabled(context):
+            return state.their_callback
+        return below["_msg_callback"].__get__(context)
+
+    def set_message_callback(context: ssl.SSLContext, callback: Any) -> None:
+        with LOCK:
+            if not state_of(context).chain_callback(context, callback):
+                below["_msg_callback"].__set__(context, callback)
+
+    return {
+        "_wrap_socket": wrap_socket,
+        "_wrap_bio": wrap_bio,
+        "__init__": init,
+        "load_cert_chain": load_chain,
+        "verify_mode": property(get_verify_mode, set_verify_mode),
+        "_msg_callback": property(get_message_callback, set_message_callback),
+        # aiofastnet hands the SSL_CTX to its own C code, unless told that it must not
+        "_aiofastnet_force_fallback_ssl": True,
+    }
+
+
+class Hooks:
+    """Those of one `ssl.SSLContext`.
+
+    Attributes:
+        below: what lies below each of them, of the class itself or of its base. It stays when they
+            are removed, because another thread may be inside of one.
+        attached: which of them are there, perhaps below another library's.
+    """
+
+    __slots__ = ("_kind", "attached", "below", "own")
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = kind
+        self.below: dict[str, Any] = {}
+        self.attached: set[str] = set()
+        self.own = _hooks_over(self.below)
+
+    @property
+    def are_there(self) -> bool:
+        """Whether the last of them is in place."""
+        return vars(self._kind).get("_wrap_bio") is self.own["_wrap_bio"]
+
+    def attach(self) -> None:
+        """Put them in place.
+
+        It may be interrupted anywhere: what is there is told by the class itself, and `attached` is
+        written after it.
+        """
+        for name, hook in self.own.items():
+            if vars(self._kind).get(name) is not hook:
+                if name in self.attached:
+                    raise ProtectionError(
+                        f"something else has replaced ssl.SSLContext.{name} after keypin did:"
+                        " uninstall that first, or install keypin after it"
+                    )
+                self.below[name] = getattr(self._kind, name, None)
+                setattr(self._kind, name, hook)
+            self.attached.add(name)
+
+    def detach(self) -> None:
+        """Remove them, but for those that somebody else has put a hook over: they do nothing."""
+        for name, hook in self.own.items():
+            if vars(self._kind).get(name) is hook:
+                self.attached.discard(name)
+                if self.below[name] is getattr(_private_ssl.C_CONTEXT_CLASS, name, None):
+                    delattr(self._kind, name)  # it was inherited
+                else:
+                    setattr(self._kind, name, self.below[name])
+
+
+def _attach() -> None:
+    """Put the hooks in place; it may be interrupted anywhere, and is repeated then."""
     global _installation
-    kind = _private_ssl.context_class()
-    own = vars(kind)
-    if own.get("_wrap_bio") is not _wrap_bio:
-        _installation = object()
-    for name, hook in HOOKS.items():
-        if own.get(name) is not hook:
-            if name in _attached:
-                raise ProtectionError(
-                    f"something else has replaced ssl.SSLContext.{name} after keypin did:"
-                    " uninstall that first, or install keypin after it"
-                )
-            _below[name] = getattr(kind, name, None)
-            setattr(kind, name, hook)
-        _attached.add(name)
+    hook_certificate_loader()
+    for kind in _private_ssl.context_classes():
+        hooks = _hooks.get(kind)
+        if hooks is None:
+            hooks = _hooks[kind] = Hooks(kind)
+        if not hooks.are_there:
+            _installation = object()
+        hooks.attach()
     _wait_for_makers()
 
 
 def _detach() -> None:
-    kind = _private_ssl.context_class()
-    for name, hook in HOOKS.items():
-        # where somebody else has put a hook over ours, ours stays below it and does nothing
-        if vars(kind).get(name) is hook:
-            _attached.discard(name)
-            if _below[name] is getattr(_private_ssl.C_CONTEXT_CLASS, name, None):  # inherited
-                delattr(kind, name)
-            else:
-                setattr(kind, name, _below[name])
+    for hooks in _hooks.values():
+        hooks.detach()
 
 
 def _wait_for_makers(seconds: float = 10.0) -> None:
@@ -164,6 +277,11 @@ def _wait_for_makers(seconds: float = 10.0) -> None:
     """
     end = time.monotonic() + seconds
     this_thread = threading.get_ident()
+    if _is_making(sys._getframe()):
+        raise ProtectionError(
+            "this thread is in the middle of making a TLS connection (a signal handler, a finalizer"
+            " or a trace function installs pins), so that cannot be guarded"
+        )
     while any(
         _is_making(frame)
         for thread, frame in sys._current_frames().items()
@@ -177,41 +295,31 @@ def _wait_for_makers(seconds: float = 10.0) -> None:
         time.sleep(0.0005)
 
 
-def _is_making(frame: FrameType) -> bool:
-    code = frame.f_code
-    if code.co_name not in MAKERS or os.path.basename(code.co_filename) != "ssl.py":
-        return False
-    return getattr(frame.f_locals.get("self"), "_sslobj", None) is None
+def _is_making(innermost: FrameType | None) -> bool:
+    """Whether a thread is in a function that makes a connection, and has not made it yet.
+
+    However far below the innermost frame: a trace function, a profiler or a subclass's own method
+    may stand between that and the call. If it is in a hook, the connection will have a guard.
+    """
+    frame = innermost
+    while frame is not None and frame.f_code not in _guarding_code:
+        code = frame.f_code
+        # of the standard library, gevent or eventlet
+        if (
+            os.path.basename(code.co_filename) == "ssl.py"
+            and MAKERS.intersection(code.co_names)
+            and getattr(frame.f_locals.get("self"), "_sslobj", None) is None
+        ):
+            return True
+        frame = frame.f_back
+    return False
 
 
-def _wrap_socket(
-    context: ssl.SSLContext,
-    sock: Any,
-    server_side: bool,
-    server_hostname: str | None = None,
-    *,
-    owner: Any = None,
-    **more: Any,
-) -> Any:
-    make = partial(
-        _below["_wrap_socket"], context, sock, server_side, server_hostname, owner=owner, **more
-    )
-    return make() if server_side else _connection(context, make, owner, None, server_hostname)
-
-
-def _wrap_bio(
-    context: ssl.SSLContext,
-    incoming: ssl.MemoryBIO,
-    outgoing: ssl.MemoryBIO,
-    server_side: bool,
-    server_hostname: str | None = None,
-    *,
-    owner: Any = None,
-    **more: Any,
-) -> Any:
-    arguments = (context, incoming, outgoing, server_side, server_hostname)
-    make = partial(_below["_wrap_bio"], *arguments, owner=owner, **more)
-    return make() if server_side else _connection(context, make, owner, outgoing, server_hostname)
+# That of what gives a guard to what it makes, under the lock
+_guarding_code: Final = {
+    *(GuardedContext._wrap_socket.__code__, GuardedContext._wrap_bio.__code__),
+    *(_hooks_over({})[name].__code__ for name in ("_wrap_socket", "_wrap_bio")),
+}
 
 
 def _connection(
@@ -232,69 +340,21 @@ def _connection(
                     asking.append(pinner)
             elif known[1]:
                 asking.append(pinner)
+        if not asking and not _private_ssl.CHECK_HOSTNAME.__get__(context):
+            # The program may check another name than this one, which nobody knows of.
+            asking = [pinner for pinner in _pinners if pinner._pins.rules]
         if not asking:
             return make()
-        if host is not None:
-            _doubt_client_certificate(context)
-            return guarded_connection(context, asking, make, owner, outgoing, host)
-    refuse_nameless(asking[0])
+        _doubt_client_certificate(context)
+        return guarded_connection(context, asking, make, owner, outgoing, host)
 
 
 def _doubt_client_certificate(context: ssl.SSLContext) -> None:
     """One may be loaded, unless the context was made, and kept under our eyes, since the hooks."""
     state = vars(context).get("_keypin") or state_of(context)
     if state.installation is not _installation and not isinstance(context, GuardedContext):
-        state.may_hold_client_certificate = True
+        state.expect_client_certificate()
 
-
-def _init(context: ssl.SSLContext, *arguments: object, **more: object) -> None:
-    """A context that is new holds no client certificate yet; of others one cannot know."""
-    below = _below["__init__"]
-    if below is not object.__init__:  # which would refuse the arguments
-        below(context, *arguments, **more)
-    # a class with its own way to load one may go round the hook
-    if type(context).load_cert_chain is _load_cert_chain:
-        state = ContextState(may_hold_client_certificate=False, installation=_installation)
-        vars(context).setdefault("_keypin", state)
-
-
-def _load_cert_chain(context: ssl.SSLContext, *arguments: Any, **more: Any) -> None:
-    state_of(context).expect_client_certificate()
-    _below["load_cert_chain"](context, *arguments, **more)
-
-
-def _get_verify_mode(context: ssl.SSLContext) -> Any:
-    return _below["verify_mode"].__get__(context)
-
-
-def _set_verify_mode(context: ssl.SSLContext, value: Any) -> None:
-    with LOCK:
-        _below["verify_mode"].__set__(context, value)
-
-
-def _get_message_callback(context: ssl.SSLContext) -> Any:
-    state = state_of(context)
-    if state.looks_into(context):
-        return state.their_callback
-    return _below["_msg_callback"].__get__(context)
-
-
-def _set_message_callback(context: ssl.SSLContext, callback: Any) -> None:
-    with LOCK:
-        if not state_of(context).chain_callback(context, callback):
-            _below["_msg_callback"].__set__(context, callback)
-
-
-HOOKS: Final[dict[str, Any]] = {
-    "_wrap_socket": _wrap_socket,
-    "_wrap_bio": _wrap_bio,
-    "__init__": _init,
-    "load_cert_chain": _load_cert_chain,
-    "verify_mode": property(_get_verify_mode, _set_verify_mode),
-    "_msg_callback": property(_get_message_callback, _set_message_callback),
-    # aiofastnet hands the SSL_CTX to its own C code, unless told that it must not
-    "_aiofastnet_force_fallback_ssl": True,
-}
 
 # Connections that are open already
 
@@ -314,37 +374,44 @@ def search(pinner: Pinner) -> Found:
     Nobody knows how such a connection was verified, so its server's key proves nothing.
     """
     found = Found([], [])
-    for connection in _open_connections():
-        owner, host = connection.owner, connection.server_hostname
-        if owner is None or _is_closed(owner) or not pinner._governs(host):
+    seen = {id(guard.connection) for guard in pinner.living_guards()}
+    for connection in client_connections():
+        if id(connection) in seen:
             continue
-        known = pinner._guards.get(id(owner))
-        if known is not None and known.owner is owner and known.connection is connection:
+        owner = connection.owner
+        if owner is None:  # it was revived by a finalizer
+            owner = next((holder for holder in holders_of([connection])), None)
+        if owner is None or _is_closed(owner):
             continue
+        host = connection.server_hostname
+        if not pinner._governs(host):
+            host = _pinned_name_of(connection, pinner)
+            if host is None:
+                continue
         verdict = pinner._verdict_on_unseen(host, Reason.OPENED_BEFORE)
         if verdict.accepted:
             found.left.append(verdict)
             continue
-        guard = Guard(connection, owner, None, state_of(connection.context), pinner, host, False)
+        guard = guard_of(connection, owner)  # another pinner's
+        if guard is None:
+            context = connection.context
+            guard = Guard(connection, context, owner, None, state_of(context), host, False, False)
+        guard.join(pinner)
         guard.refuse(verdict)
         found.refused.append(guard)
+    take_copies(found.refused)
     return found
 
 
-def _open_connections() -> Iterator[Any]:
-    """The C connections of all clients in the process."""
-    frozen = gc.get_freeze_count()
-    if frozen:  # programs that fork freeze what they have, and so hide it from the next line
-        gc.unfreeze()
-    # They refer to their class. Not gc.get_objects(): whoever holds all objects holds the tuples,
-    # too, that other threads are just making, and CPython makes those fail then (SystemError).
-    referrers = gc.get_referrers(_private_ssl.CONNECTION_CLASS)
-    # Whatever is frozen is never collected, so only for a program that has done so itself.
-    if frozen > FROZEN_AT_START:
-        gc.freeze()
-    for found in referrers:
-        if type(found) is _private_ssl.CONNECTION_CLASS and not found.server_side:
-            yield found
+def _pinned_name_of(connection: Any, pinner: Pinner) -> str | None:
+    """A pinned name that a server's certificate bears, where OpenSSL was not to check its name."""
+    if connection.context.check_hostname:
+        return None
+    try:
+        fields = _private_ssl.leaf_fields(connection)
+    except ValueError:  # the handshake is not over
+        return None
+    return next(iter(pinner.pins.rules_for_certificate(fields)), None)
 
 
 def _is_closed(owner: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import weakref
 from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from . import _private_ssl, _process, _uncovered
 from ._context import guard_context
-from ._guard import LOCK
+from ._guard import LOCK, take_copies, wait_until_cut
 from ._hangup import hang_up
 from .errors import HostnameError, PinMismatch, PinSetError, ProtectionError
 from .hostnames import normalise
@@ -49,8 +50,8 @@ class Pinner:
     ) -> None:
         self._pins = _pin_set(pins)
         self._on_verdict = on_verdict
-        # by the identity of the socket or object: programs' own classes may define equality
-        self._guards: dict[int, Guard] = {}
+        # by their own identity, for as long as they are needed
+        self._guards: dict[int, weakref.ref[Guard]] = {}
         self._expiry_told: set[Rule] = set()
         # under which all connections without a guard were last found to be to hosts not governed
         self._searched: PinSet | None = None
@@ -148,15 +149,17 @@ class Pinner:
         with LOCK:
             before, self._pins = self._pins, new_pins
             self._expiry_told = set()
-            guards = self._guards.copy().values()
+            guards = self.living_guards()
             try:
-                refused = [guard for guard in guards if guard.recheck(new_pins)]
+                refused = [guard for guard in guards if guard.recheck()]
+                take_copies([guard for guard in refused if isinstance(guard.owner, ssl.SSLObject)])
                 found = self._search(before)
             except BaseException:  # a signal handler's, say: undecided is not approved
                 for guard in guards:
                     guard.refuse_undecided()
                 self._search(None)
                 raise
+        wait_until_cut(refused)
         self._settle_open_connections(_process.Found(refused + found.refused, found.left))
 
     def __repr__(self) -> str:
@@ -188,6 +191,11 @@ class Pinner:
             self._tell(verdict)
 
     # For the hooks of the process, and the guards
+
+    def living_guards(self) -> list[Guard]:
+        """The guards of all connections that this pinner has a say in."""
+        guards = (reference() for reference in self._guards.copy().values())
+        return [guard for guard in guards if guard is not None]
 
     def _governs(self, host: str | None) -> bool:
         """Whether a connection to a host has to be looked at; None is one without a name."""
@@ -291,7 +299,7 @@ def _logger() -> Logger:
 def _working(context: ssl.SSLContext) -> ssl.SSLContext:
     """The context that makes the connections: truststore's is a shell around it."""
     inner = getattr(context, "_ctx", None)
-    if isinstance(inner, _private_ssl.context_class()):
+    if isinstance(inner, _private_ssl.C_CONTEXT_CLASS):
         return cast("ssl.SSLContext", inner)
     if not isinstance(context, ssl.SSLContext):
         raise ProtectionError(f"not an ssl.SSLContext: {context!r}")

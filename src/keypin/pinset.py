@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ._der import DerError, name_text, read_certificate
 from ._immutable import Immutable
@@ -13,7 +13,7 @@ from .hostnames import normalise, normalise_pattern
 from .pin import Pin, pin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import date, datetime
     from os import PathLike
     from typing import Self
@@ -366,6 +366,39 @@ class PinSet(Immutable):
             stars = "**."
             _, dot, rest = rest.partition(".")
         return rules.get(None)
+
+    def rules_for_certificate(self, fields: Mapping[str, Any]) -> dict[str, Rule]:
+        """The rules for the names that a certificate bears, by those names.
+
+        Args:
+            fields: of the certificate, as `ssl.SSLSocket.getpeercert()` gives them.
+
+        A wildcard in the certificate stands for each host of a rule that it covers (RFC 9525,
+        section 6.3). Excluded hosts are left out.
+        """
+        found: dict[str, Rule] = {}
+        for kind, text in fields.get("subjectAltName", ()):
+            if kind not in ("DNS", "IP Address"):
+                continue
+            names = [text.strip()]
+            if text.startswith("*."):
+                names = [*self._hosts_below(text[2:].lower()), "keypin-any" + text[1:]]
+            for name in names:
+                try:
+                    rule = self.rule_for(name)
+                except HostnameError:
+                    continue  # no client connects to it
+                if rule is not None and not rule.exclude:
+                    found.setdefault(name, rule)
+        return found
+
+    def _hosts_below(self, parent: str) -> Iterator[str]:
+        """The hosts one label below a domain that a rule names."""
+        for pattern in self._by_pattern:
+            if pattern is not None:
+                host = pattern.removeprefix("**.")
+                if host.partition(".")[2] == parent and not host.startswith("*"):
+                    yield host
 
     def check(
         self, host: str | None, chain: Sequence[bytes], *, now: datetime | None = None

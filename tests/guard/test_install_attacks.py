@@ -139,13 +139,13 @@ def test_what_other_threads_are_making_when_pins_are_installed_is_found(wrong):
 
 def test_a_thread_that_never_ends_making_a_connection_makes_the_installation_fail(monkeypatch):
     monkeypatch.setattr(_process._wait_for_makers, "__defaults__", (0.05,))
-    code = compile("def _create(self, gate): gate.wait()", "ssl.py", "exec")
+    code = compile("def _create(self, gate): gate._wrap_socket()", "ssl.py", "exec")
     # the innermost frame has to be that of the maker, so it must not wait in Python code
     gate = threading.Lock()
     gate.acquire()
     namespace = {}
     exec(code, namespace)
-    waiting = types.SimpleNamespace(wait=gate.acquire)
+    waiting = types.SimpleNamespace(_wrap_socket=gate.acquire)
     thread = threading.Thread(
         target=namespace["_create"], args=(types.SimpleNamespace(), waiting), daemon=True
     )
@@ -187,7 +187,8 @@ def test_a_protected_context_that_waits_while_pins_are_installed_obeys_them(wron
 @in_a_thread_of_its_own
 def test_an_interrupted_installation_changes_nothing_and_can_be_repeated(wrong):
     before = dict(vars(ssl.SSLContext))
-    for function in _process._attach, _process._detach:
+    attaching = _process._attach, _process.Hooks.attach
+    for function in *attaching, _process.Hooks.detach:
         lines = 0
         with at_each_line_of(function, lambda count: None) as counted:
             with pinner_for(pinned()).installed():
@@ -199,10 +200,10 @@ def test_an_interrupted_installation_changes_nothing_and_can_be_repeated(wrong):
                 if count == stop:
                     raise Interrupted
 
-            if function is _process._detach:
+            if function not in attaching:
                 pinner.install()
             with at_each_line_of(function, interrupt), contextlib.suppress(Interrupted):
-                if function is _process._attach:
+                if function in attaching:
                     pinner.install()
                 else:
                     pinner.uninstall()
@@ -283,7 +284,7 @@ def test_a_message_callback_of_the_programs_own_never_puts_ours_off(way, wrong, 
 
 
 @pytest.mark.parametrize(
-    "function", [_context.guarded_connection, _context._made, _context.ContextState.look_away]
+    "function", [_context.guarded_connection, _context._made, _context.ContextState.end_watch]
 )
 def test_a_handshake_inside_the_making_of_another_shows_nothing(function, version, wrong, my_files):
     """As a signal handler or a finalizer may begin and end one, at any line."""
@@ -297,12 +298,12 @@ def test_a_handshake_inside_the_making_of_another_shows_nothing(function, versio
             def act(count, stop=stop, begun=begun, busy=busy, context=context):
                 if count == stop and not busy:
                     busy.append(True)
-                    if function is _context.ContextState.look_away:
+                    if function is _context.ContextState.end_watch:
                         begun.append(connect(context, wrong, do_handshake_on_connect=False))
                     else:
                         connect(context, right).close()
 
-            aim = right if function is _context.ContextState.look_away else wrong
+            aim = right if function is _context.ContextState.end_watch else wrong
             with at_each_line_of(function, act) as counted, contextlib.suppress(PinMismatch):
                 connect(context, aim).close()
             for connection in begun:
@@ -448,10 +449,10 @@ def test_an_interrupted_search_refuses_all_the_same(wrong):
 def test_an_object_that_is_refused_before_it_is_made_stays_refused(wrong):
     """A signal handler replaces the pins between the making of a connection and its assignment."""
     pinner = Pinner(PinSet({"example.org": [pinned().pin]}))
-    replaced = []
+    replaced, makers = [], _process._guarding_code
 
     def profile(frame, event, argument):
-        if not replaced and event == "return" and frame.f_code is _process._wrap_bio.__code__:
+        if not replaced and event == "return" and frame.f_code in makers:
             replaced.append(True)
             os.kill(os.getpid(), signal.SIGUSR1)
 
