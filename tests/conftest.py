@@ -1,7 +1,10 @@
-"""What every test gets: a clean environment, patient property tests, and no silent skips in CI."""
+"""What every test gets: a clean environment, patience, its turn, and no silent skips in CI."""
 
 import os
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -24,6 +27,34 @@ settings.load_profile("keypin")
 def version(request: pytest.FixtureRequest) -> str:
     """Run a test on both versions of TLS."""
     return str(request.param)
+
+
+@contextmanager
+def _locked(path: Path, *, exclusive: bool) -> Iterator[None]:
+    """Hold a lock on a file or folder, which other processes may share unless it is exclusive."""
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough if a child has it, too
+        os.close(descriptor)
+
+
+@pytest.fixture(autouse=True)
+def turn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run a test that is marked `alone` while no other does, in any worker of pytest-xdist."""
+    if sys.platform == "win32":  # where nobody runs them with workers
+        yield
+        return
+    alone = request.node.get_closest_marker("alone") is not None
+    with ExitStack() as stack:
+        # Who waits to be alone holds the first lock, so that nobody overtakes it.
+        with _locked(Path(__file__).parent, exclusive=True):
+            stack.enter_context(_locked(Path(__file__), exclusive=alone))
+        yield
 
 
 SKIPS_FAIL = os.environ.get("KEYPIN_NO_SKIPS") == "1"
