@@ -556,6 +556,8 @@ def test_the_one_liner_refuses_what_is_no_pin_set(tmp_path):
             keypin.install(thing)
 
 
+# The threads that Python warns of are the servers'; the child needs none of them.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_child_is_covered(servers):
     right, wrong = servers
     with pinner_for(pinned()).installed():
