@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import trio
 from oauth_scene import CLIENT_ID, SECRET, TOKEN_PATH, Api, bearer
-from scene import HOST, pinned
+from scene import HOST, VERSIONS, pinned
 
 from keypin import MissingExtra
 from keypin.client import AsyncClient, Client, RequestFailed, RequestTimeout
@@ -67,6 +67,7 @@ def in_time():
     assert TIMEOUT * 0.9 < time.monotonic() - began < SOON
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(
     ("beginning", "piece"),
     [
