@@ -111,11 +111,12 @@ HAND_OVER: Any = _InPlaceOfAContext()
 
 def _smtp(plain: socket.socket) -> None:
     """RFC 3207."""
-    client = smtplib.SMTP(local_hostname=_address_literal(plain))
-    client.sock = plain
-    code, text = client.getreply()
-    if code != 220:
-        raise smtplib.SMTPConnectError(code, text)
+
+    class Client(smtplib.SMTP):
+        def _get_socket(self, *_: object) -> socket.socket:
+            return plain
+
+    client = Client("server", local_hostname=_address_literal(plain))
     client.starttls(context=HAND_OVER)
 
 
