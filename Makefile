@@ -4,6 +4,13 @@ BIN = $(VENV)/bin
 # errors only
 PIP = $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
+# How many tests run at a time; 0 for one after the other in pytest's own process, as pdb needs it.
+JOBS ?= 4
+WORKERS = -n $(JOBS) --dist worksteal
+
+# Without its cache of compiled modules Python compiles them anew in each of thousands of processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 # More arguments for the tool behind a target: make test PYTEST_ARGS='-k wildcard'
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -26,7 +33,7 @@ demo: $(VENV)/.installed-cli ## pinning at work, and attacked, on servers of its
 
 .PHONY: test
 test: doctest $(VENV)/.installed-niquests ## every test; prints what it skipped and why (no root)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 
 .PHONY: doctest
 doctest: $(VENV)/.installed-test ## the examples in the docstrings
@@ -35,7 +42,7 @@ doctest: $(VENV)/.installed-test ## the examples in the docstrings
 .PHONY: coverage
 coverage: $(VENV)/.installed-niquests ## the tests again, without the matrix of clients, with the lines and branches that they miss
 	@$(BIN)/python -m coverage erase
-	@$(BIN)/python -m coverage run -m pytest --quiet --ignore=tests/matrix $(PYTEST_ARGS)
+	@$(BIN)/python -m coverage run -m pytest --quiet $(WORKERS) --ignore=tests/matrix $(PYTEST_ARGS)
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 

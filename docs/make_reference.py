@@ -62,13 +62,14 @@ def of_object(name: str, exported: type | FunctionType) -> Iterator[str]:
         yield signature(name, exported)
         yield from of_docstring(exported)
         return
-    made_by_program = name not in MADE_BY_METHODS
-    if made_by_program and exported.__init__ not in {object.__init__, Exception.__init__}:
+    is_enum = issubclass(exported, Enum)
+    made_by_program = name not in MADE_BY_METHODS and not is_enum
+    if made_by_program and isinstance(exported.__init__, FunctionType):  # not one made in C
         yield signature(name, exported.__init__, "class")
     if bases := [base.__name__ for base in exported.__bases__ if base is not object]:
         yield f"Bases: {', '.join(f'`{base}`' for base in bases)}.\n"
     yield from of_docstring(exported)
-    if issubclass(exported, Enum):
+    if is_enum:
         yield from (f"- `{member.name}`: {member.value}" for member in exported)
         yield ""
     for method, found in sorted(members_of(exported).items()):
@@ -96,19 +97,21 @@ def signature(name: str, function: FunctionType, word: str = "def") -> str:
     """How it is called."""
     if inspect.iscoroutinefunction(function):
         word = "async def"
-    try:
-        called = inspect.signature(function)
-    except ValueError:  # made in C
-        return ""
+    called = inspect.signature(function)
     kept = [
-        parameter.replace(annotation=Bare(parameter.annotation))
+        parameter.replace(annotation=bare(parameter.annotation))
         for parameter in called.parameters.values()
         if parameter.name not in {"self", "cls"}
     ]
-    returned = called.empty if word == "class" else Bare(called.return_annotation)
+    returned = called.empty if word == "class" else bare(called.return_annotation)
     text = str(called.replace(parameters=kept, return_annotation=returned))
     text = re.sub(r"<function (\w+) at \w+>", r"\1", text)
     return f"```py\n{word} {name}{text}\n```\n"
+
+
+def bare(annotation: object) -> object:
+    """An annotation without its quotes, if there is one."""
+    return annotation if annotation is inspect.Signature.empty else Bare(annotation)
 
 
 class Bare(str):

@@ -138,16 +138,20 @@ def test_the_command_is_installed() -> None:
     assert callable(command.load())
 
 
-def run_tests(folder: Path, test: str, no_skips: str) -> subprocess.CompletedProcess[str]:
-    """Run one test, beside one that passes, under this suite's conftest.py."""
+def run_tests(
+    folder: Path, tests: dict[str, str], *options: str, no_skips: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run files of tests, beside one that passes, under this suite's conftest.py."""
     conftest = Path(__file__).with_name("conftest.py").read_text(encoding="utf-8")
     folder.joinpath("conftest.py").write_text(conftest, encoding="utf-8")
-    folder.joinpath("test_one.py").write_text(f"import pytest\n\n{test}\n", encoding="utf-8")
-    folder.joinpath("test_two.py").write_text("def test_two():\n    pass\n", encoding="utf-8")
+    folder.joinpath("pytest.ini").write_text("[pytest]\nmarkers = alone\n", encoding="utf-8")
+    for name, test in {**tests, "last": "def test_last():\n    pass"}.items():
+        text = f"import pytest\n\n{test}\n"
+        folder.joinpath(f"test_{name}.py").write_text(text, encoding="utf-8")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-ra", "--rootdir", folder],
+        [sys.executable, "-m", "pytest", "-ra", "-p", "xdist", "--rootdir", folder, *options],
         cwd=folder,
-        env={**os.environ, "KEYPIN_NO_SKIPS": no_skips},
+        env={**os.environ, "KEYPIN_NO_SKIPS": no_skips, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -156,30 +160,68 @@ def run_tests(folder: Path, test: str, no_skips: str) -> subprocess.CompletedPro
 
 SKIPPING_TESTS = {
     "marked": '@pytest.mark.skip(reason="no nginx")\ndef test_one():\n    pass',
-    "called": 'def test_one():\n    pytest.skip("no nginx")',
-    "module": 'pytest.skip("no nginx", allow_module_level=True)',
+    "called": 'def test_one():\n    pytest.skip("no haproxy")',
+    "module": 'pytest.skip("no stunnel", allow_module_level=True)',
 }
+with_and_without_workers = pytest.mark.parametrize("workers", ["-n0", "-n2"])
 
 
-@pytest.mark.parametrize("test", SKIPPING_TESTS.values(), ids=SKIPPING_TESTS)
-def test_a_skip_passes_and_gives_its_reason(tmp_path: Path, test: str) -> None:
-    done = run_tests(tmp_path, test, no_skips="")
+@with_and_without_workers
+def test_a_skip_passes_and_gives_its_reason(tmp_path: Path, workers: str) -> None:
+    done = run_tests(tmp_path, SKIPPING_TESTS, workers)
     assert done.returncode == 0, done.stdout
-    assert "1 passed, 1 skipped" in done.stdout
-    assert "no nginx" in done.stdout
+    assert "1 passed, 3 skipped" in done.stdout
+    for reason in ("no nginx", "no haproxy", "no stunnel"):
+        assert reason in done.stdout
 
 
-@pytest.mark.parametrize("test", SKIPPING_TESTS.values(), ids=SKIPPING_TESTS)
-def test_a_skip_fails_where_nothing_may_be_skipped(tmp_path: Path, test: str) -> None:
-    done = run_tests(tmp_path, test, no_skips="1")
+@with_and_without_workers
+@pytest.mark.parametrize(
+    ("skipping", "outcome"),
+    [(["marked", "called"], "1 failed, 1 passed, 1 error in"), (["module"], "1 error in")],
+)
+def test_a_skip_fails_where_nothing_may_be_skipped(
+    tmp_path: Path, skipping: list[str], outcome: str, workers: str
+) -> None:
+    tests = {name: SKIPPING_TESTS[name] for name in skipping}
+    done = run_tests(tmp_path, tests, workers, no_skips="1")
     assert done.returncode != 0, done.stdout
-    assert "no nginx" in done.stdout
-    assert "KEYPIN_NO_SKIPS" in done.stdout
-    assert "skipped in" not in done.stdout
+    assert outcome in done.stdout
+    for test in tests.values():
+        assert test.split('"')[1] in done.stdout
+    assert done.stdout.count("KEYPIN_NO_SKIPS") >= len(tests)
+
+
+MEETING_TESTS = """
+from pathlib import Path
+from time import monotonic
+
+def meets(own, other):
+    Path(own).touch()
+    end = monotonic() + 1
+    met = False
+    while not met and monotonic() < end:
+        met = Path(other).exists()
+    Path(own).unlink()
+    return met
+
+def test_one():
+    assert not meets("one", "another")
+
+@pytest.mark.alone
+def test_another():
+    assert not meets("another", "one")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no test is alone on Windows")
+def test_a_test_that_is_to_be_alone_is_alone(tmp_path: Path) -> None:
+    done = run_tests(tmp_path, {"one": MEETING_TESTS}, "-n2")
+    assert done.returncode == 0, done.stdout
 
 
 def test_an_expected_failure_is_not_a_skip(tmp_path: Path) -> None:
     test = "@pytest.mark.xfail(reason='known')\ndef test_one():\n    assert False"
-    done = run_tests(tmp_path, test, no_skips="1")
+    done = run_tests(tmp_path, {"one": test}, no_skips="1")
     assert done.returncode == 0, done.stdout
     assert "1 passed, 1 xfailed" in done.stdout

@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -357,7 +358,10 @@ def typing(tmp_path: Path, clean_environment: dict[str, str]) -> Callable[..., t
 
     def run(*typed: bytes) -> tuple[int, str]:
         clean_environment.pop("KEYPIN_PASSPHRASE", None)
-        child, terminal = pty.fork()
+        with warnings.catch_warnings():
+            # of threads that other tests have left; the child becomes another program at once
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child, terminal = pty.fork()
         if child == 0:  # the terminal is this process's own
             os.chdir(tmp_path)
             command = [sys.executable, "-m", "keypin", "backup-key", "spare"]

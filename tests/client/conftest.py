@@ -38,6 +38,12 @@ class Blocking:
 
 
 @pytest.fixture
+def version():
+    """What HTTP means is tried in one version of TLS; what is about connections says so."""
+    return "1.3"
+
+
+@pytest.fixture
 def folder(tmp_path):
     """The folder of the certificates, beside the file ca.pem."""
     folder = tmp_path / "certificates"

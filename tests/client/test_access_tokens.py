@@ -22,7 +22,7 @@ import httpx2
 import pytest
 import trio
 from oauth_scene import CLIENT_ID, SECRET, TOKEN_PATH, Api, answer_of_the_token_endpoint, bearer
-from scene import HOST, pinned, unpinned
+from scene import HOST, VERSIONS, pinned, unpinned
 
 from keypin import MissingExtra, PinMismatch
 from keypin.client import (
@@ -352,6 +352,7 @@ def test_the_number_of_tokens_kept_is_bounded():
     assert not isinstance(cache.board(cache.flight("0")), AccessToken)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 def test_tokens_are_forgotten_with_the_pins_under_which_they_were_obtained(api, client):
     """Their server may be one that is pinned no more."""
     token = client.obtain_access_token("a")

@@ -11,7 +11,7 @@ import zipfile
 import httpx2
 import pytest
 import trio
-from scene import HOST, NAMES, authority, issuing, pinned, unpinned
+from scene import HOST, NAMES, VERSIONS, authority, issuing, pinned, unpinned
 
 from keypin import (
     CertificateFormatError,
@@ -23,6 +23,11 @@ from keypin import (
 )
 from keypin.client import AsyncClient, Client
 from keypin.lab import Authority, ConnectProxy, Http, Server
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request):
+    return request.param
 
 
 def pin(client, names="pinned.cer"):

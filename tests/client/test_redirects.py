@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from oauth_scene import CLIENT_ID, SECRET, Api, Fields, bearer
-from scene import HOST, pinned, unpinned
+from scene import HOST, VERSIONS, pinned, unpinned
 
 from keypin import PinMismatch, PlainHTTPRefused
 from keypin.client import AuthorizationRefused, ServerError
@@ -167,6 +167,7 @@ def test_the_body_of_a_post_that_becomes_a_get_stays_here(servers, client):
     assert (told["method"], told["body"]) == ("GET", "")
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 def test_to_another_key_nothing_is_sent(servers, client, version):
     api, _ = servers
     with Server(unpinned(), tls=[version]) as wrong:

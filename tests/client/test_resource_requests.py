@@ -12,7 +12,7 @@ from http.cookiejar import CookieJar
 
 import pytest
 from oauth_scene import CLIENT_ID, SECRET, Api, Fields, bearer
-from scene import HOST, pinned, unpinned
+from scene import HOST, VERSIONS, pinned, unpinned
 
 from keypin import NotPinned, PinMismatch, PlainHTTPRefused
 from keypin.client import AnswerTooLarge, AuthorizationRefused, ServerError, Unreachable
@@ -332,6 +332,7 @@ def test_a_response_can_be_kept(api, client):
 # Pins
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 def test_another_key_fails_the_request_and_is_never_retried(make, version):
     with another(unpinned(), version) as wrong:
         client = connected(make, wrong)
@@ -348,6 +349,7 @@ def test_another_key_fails_the_request_and_is_never_retried(make, version):
         assert wrong.application_bytes == 0
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_token_endpoint_with_another_key_gets_nothing(api, make, version):
     with another(unpinned(), version) as wrong:
         client = connected(make, api.server, token_url=wrong.url_for(HOST, "/token"))
@@ -608,6 +610,7 @@ def test_an_authorization_of_the_programs_own_is_left_alone(api, make, where):
     assert api.issued == []
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 def test_another_origin_gets_no_token(api, client, version):
     """Not even one that holds a pinned key, and asks for one as the API does."""
     greedy = Api(paths={"/a": "one"})

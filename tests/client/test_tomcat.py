@@ -6,7 +6,7 @@ import ssl
 
 import httpx2
 import pytest
-from scene import HOST, NAMES, authority, issuing
+from scene import HOST, NAMES, VERSIONS, authority, issuing
 from tomcat_scene import Tomcat, connector, needs_tomcat
 
 from keypin import PinMismatch
@@ -14,7 +14,6 @@ from keypin.inspection import inspect_server
 from keypin.lab import Authority
 
 KINDS = ("rsa-2048", "p-256", "p-384", "ed25519")
-VERSIONS = ("1.2", "1.3")
 
 pytestmark = needs_tomcat
 
@@ -36,6 +35,11 @@ def tomcat(tmp_path_factory, credentials):
     }
     with Tomcat(folder / "base", connectors) as tomcat:
         yield tomcat
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request):
+    return request.param
 
 
 @pytest.fixture

@@ -467,6 +467,7 @@ def test_a_client_certificate_is_kept_from_what_either_of_two_pinners_refuses(
         assert not any(record.client_certificate_seen for record in wrong.settle())
 
 
+@pytest.mark.fresh_process
 def test_threads_may_install_and_uninstall_while_others_connect(servers):
     right, wrong = servers
     always = pinner_for(pinned())
@@ -474,7 +475,7 @@ def test_threads_may_install_and_uninstall_while_others_connect(servers):
 
     def install_often():
         try:
-            for _ in range(50):
+            for _ in range(10):
                 with keypin.Pinner(PinSet({"example.org": [pinned().pin]})).installed():
                     pass
         except Exception as error:  # noqa: BLE001 - shown below
@@ -555,6 +556,8 @@ def test_the_one_liner_refuses_what_is_no_pin_set(tmp_path):
             keypin.install(thing)
 
 
+# The threads that Python warns of are the servers'; the child needs none of them.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_child_is_covered(servers):
     right, wrong = servers
     with pinner_for(pinned()).installed():
@@ -692,6 +695,7 @@ def test_pins_replaced_by_others_for_the_same_hosts_disturb_no_good_connection(s
             connection.sendall(REQUEST)
 
 
+@pytest.mark.fresh_process
 def test_connections_made_while_pins_are_replaced_are_all_governed(version):
     """A host becomes governed while threads connect to it: nothing slips between the two."""
     with Server(unpinned(), tls=[version]) as wrong:

@@ -184,6 +184,7 @@ def test_a_protected_context_that_waits_while_pins_are_installed_obeys_them(wron
     assert wrong.application_bytes == 0
 
 
+@pytest.mark.fresh_process
 @in_a_thread_of_its_own
 def test_an_interrupted_installation_changes_nothing_and_can_be_repeated(wrong):
     before = dict(vars(ssl.SSLContext))

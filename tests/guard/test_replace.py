@@ -350,6 +350,7 @@ def test_threads_sending_while_pins_are_replaced(version):
         assert len(right.connections) == 4  # never disturbed
 
 
+@pytest.mark.fresh_process
 def test_tasks_sending_while_pins_are_replaced(version):
     """The same for asyncio with aiohttp, `replace` in a thread of its own."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pwd
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +50,24 @@ def free_port() -> int:
     return port
 
 
+# Below the ports that systems hand to whoever asks for any, so that nobody is given one before its
+# server has it; each process (a worker of pytest-xdist, say) goes round a range of its own.
+_PORTS_PER_PROCESS = 300
+_FIRST_PORT = 10_000 + os.getpid() % 64 * _PORTS_PER_PROCESS
+_next_ports = itertools.cycle(range(_FIRST_PORT, _FIRST_PORT + _PORTS_PER_PROCESS))
+
+
 def free_ports(count: int) -> list[int]:
     """As many ports, each another, that nobody uses at the moment."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
+    return list(itertools.islice(filter(_is_free, _next_ports), count))
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def soon(is_so: Callable[[], object]) -> bool:

@@ -25,6 +25,8 @@ from scene import HOST, NAMES, REQUEST, VERSIONS, authority, connect, issuing, p
 from keypin import PinMismatch, Pinner, PinSet, Rule
 from keypin.lab import Echo, Server
 
+pytestmark = [pytest.mark.alone, pytest.mark.fresh_process]
+
 THREADS, TASKS = 64, 1000
 SECONDS = float(os.environ.get("KEYPIN_CONCURRENCY_SECONDS", "2"))
 PATIENCE = 120.0  # seconds; two busy cores can make this take long

@@ -31,6 +31,7 @@ from keypin.lab.servers.mutation import (
 ATTEMPTS = 400
 
 
+@pytest.mark.alone  # an attempt that takes long is a fault
 @pytest.mark.parametrize("seed", ["keypin", None], ids=["fixed seed", "seed of chance"])
 def test_mutated_handshakes(seed, benchmarks):
     fuzz = import_module("fuzz").fuzz

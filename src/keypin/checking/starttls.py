@@ -99,11 +99,18 @@ class _LimitedSocket(socket.socket):
     def expired(self) -> bool:
         return time.monotonic() >= self._until
 
+    def recv(self, *arguments: Any) -> bytes:  # imaplib, from Python 3.14 on
+        self._limit()
+        return super().recv(*arguments)
+
     def recv_into(self, *arguments: Any) -> int:
+        self._limit()
+        return super().recv_into(*arguments)
+
+    def _limit(self) -> None:
         if self.expired:
             raise TimeoutError("timed out")
         self.settimeout(max(self._until - time.monotonic(), MOMENT))
-        return super().recv_into(*arguments)
 
 
 HAND_OVER: Any = _InPlaceOfAContext()
@@ -111,11 +118,12 @@ HAND_OVER: Any = _InPlaceOfAContext()
 
 def _smtp(plain: socket.socket) -> None:
     """RFC 3207."""
-    client = smtplib.SMTP(local_hostname=_address_literal(plain))
-    client.sock = plain
-    code, text = client.getreply()
-    if code != 220:
-        raise smtplib.SMTPConnectError(code, text)
+
+    class Client(smtplib.SMTP):
+        def _get_socket(self, *_: object) -> socket.socket:
+            return plain
+
+    client = Client("server", local_hostname=_address_literal(plain))
     client.starttls(context=HAND_OVER)
 
 
