@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from .arrivals import describe
 from .servers.proxy import ConnectProxy
-from .servers.watch import HANDSHAKE_RECORD
+from .servers.tap import HANDSHAKE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Ending", "Judgement", "Outcome", "Part", "judge"]
 
 Outcome = Literal["right", "wrong", "inconclusive"]
-CLIENT_HELLO = HANDSHAKE_RECORD + b"\x03"  # and the major version, RFC 8446, section 5.1
+CLIENT_HELLO = bytes([HANDSHAKE, 3])  # and the major version, RFC 8446, section 5.1
 Ending = Literal["succeeded", "failed", "hung", "crashed"]
 
 
