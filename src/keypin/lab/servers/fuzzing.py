@@ -135,13 +135,6 @@ class MutatingServer(MisbehavingServer):
         sock.settimeout(IDLE)
         super()._handle(connection, sock)
 
-    def _converse(self, connection: Connection, tls: Any) -> None:
-        # what it has done to itself makes tlslite-ng raise all kinds of errors
-        try:
-            super()._converse(connection, tls)
-        except Exception as error:  # noqa: BLE001
-            connection.note(error=repr(error))
-
     def _connection_class(self) -> Any:
         return _mutating(self._tlslite.TLSConnection, self.mutator)
 
