@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from .arrivals import describe
+from .servers.paths import Path
 from .servers.proxy import ConnectProxy
 from .servers.tap import HANDSHAKE
 
@@ -159,10 +160,10 @@ def _accepted(
 
 def _await_quiet(parts: Sequence[Part]) -> bool:
     """Wait until all that has been sent has been looked at; return whether that was in vain."""
-    # What a proxy has not passed on cannot be seen behind it.
+    # What a proxy or a path has not passed on cannot be seen behind it.
     listeners = [part.listener for part in parts]
     try:
-        for listener in sorted(listeners, key=lambda it: not isinstance(it, ConnectProxy)):
+        for listener in sorted(listeners, key=lambda it: not isinstance(it, (ConnectProxy, Path))):
             for each in _with_interceptor(listener):
                 each.quiet()
     except TimeoutError:

@@ -56,7 +56,7 @@ class Connection:
     unencrypted_bytes: int = 0
     """those of them that came in the clear, on a server with TLS"""
     plain_bytes: int = 0
-    """all that arrived before TLS began, on a server that talks first (STARTTLS)"""
+    """all that arrived outside of TLS, on a server that talks before TLS (STARTTLS)"""
     requests: list[Request] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event, repr=False)
     """set when the connection has ended and nothing of this changes any more"""
@@ -72,7 +72,7 @@ class Connection:
 
     @property
     def plain_data(self) -> bytes:
-        """The first 64 KiB of what arrived before TLS."""
+        """The first 64 KiB of `plain_bytes`."""
         return bytes(self._plain_data)
 
     @property
@@ -94,7 +94,7 @@ class Connection:
             self.received(data)
 
     def received_plain(self, data: bytes) -> None:
-        """Note data that came before TLS."""
+        """Note data that came before TLS, or in its place."""
         with self.changed:
             self.plain_bytes += len(data)
             self._plain_data += data[: DATA_LIMIT - len(self._plain_data)]

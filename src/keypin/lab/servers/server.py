@@ -190,7 +190,11 @@ class Server(Listener):
         self, carrier: Stream, connection: Connection, presented: ssl.SSLContext
     ) -> Stream | None:
         """Begin TLS; return the stream inside, or None where the handshake failed."""
-        self._watches[connection].tap = Tap(connection, self._key_log.client_handshake_secret)
+        # Who talks in the clear before TLS may go on with that; what may be said there is not known
+        # here.
+        in_the_clear = connection.received_plain if self._before_tls is not None else None
+        secret_of = self._key_log.client_handshake_secret
+        self._watches[connection].tap = Tap(connection, secret_of, in_the_clear)
         stream = TlsStream(carrier, wrap(self._sessions(), presented, connection))
         try:
             stream.do_handshake()

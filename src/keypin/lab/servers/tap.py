@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .connection import Connection
 
-__all__ = ["HANDSHAKE", "Tap", "TappedSocket"]
+__all__ = ["CONTENT_TYPES", "HANDSHAKE", "Tap", "TappedSocket"]
 
 # ContentType (RFC 8446, appendix B.1; RFC 6520, section 6)
 CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION_DATA, HEARTBEAT = CONTENT_TYPES = range(20, 25)
@@ -35,15 +35,19 @@ class Tap:
         connection: the record.
         secret_of: the traffic secret of the client's handshake in TLS 1.3 by the random of its
             ClientHello, or None if it is not known.
+        in_the_clear: what notes bytes outside of TLS; the record's `received_in_the_clear` if None.
     """
 
     began_tls: bool | None = None
     """whether the first bytes were those of TLS; None before they came"""
 
     def __init__(
-        self, connection: Connection, secret_of: Callable[[bytes], bytes | None] | None = None
+        self,
+        connection: Connection,
+        secret_of: Callable[[bytes], bytes | None] | None = None,
+        in_the_clear: Callable[[bytes], None] | None = None,
     ) -> None:
-        self._connection = connection
+        self._note_in_the_clear = in_the_clear or connection.received_in_the_clear
         self._secret_of = secret_of
         self._messages = HandshakeMessages(connection)
         self._decrypt: Callable[[bytes, bytes], tuple[int, bytes]] | None = None
@@ -69,7 +73,7 @@ class Tap:
             if not self._left:
                 self._end_record()
         if data:
-            self._connection.received_in_the_clear(data)
+            self._note_in_the_clear(data)
 
     def _begin_record(self, data: bytes) -> bytes:
         """Read a header or a part of it; return the rest, or everything if this is none."""
