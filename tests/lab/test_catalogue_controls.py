@@ -30,8 +30,17 @@ GROUPS = (
 ALWAYS_CHECKED = {
     "without-private-key-tls1.2-p-256",
     "without-private-key-tls1.3-p-256",
+    "client-certificate-without-private-key-tls1.2-p-256",
+    "client-certificate-without-private-key-tls1.3-p-256",
     "wrong-key-usage-tls1.2-p-256",
     "duplicated-extension-tls1.2-p-256",
+}
+# In these it happens while the client waits.
+WAITS_FOR_AN_ANSWER = {
+    "renegotiation",
+    "client-certificate-in-renegotiation",
+    "client-certificate-in-renegotiation-to-another-key",
+    "client-certificate-after-the-handshake",
 }
 CASES = [
     case
@@ -52,6 +61,7 @@ def careless_context(stage: Stage) -> ssl.SSLContext:
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = ssl.TLSVersion.TLSv1
     context.load_cert_chain(stage.client_certificate)
+    context.post_handshake_auth = True
     return context
 
 
@@ -60,8 +70,8 @@ def request(stage: Stage, context: ssl.SSLContext, url: str) -> None:
     with socket.create_connection((stage.address[0], int(port)), timeout=10) as tcp:
         with context.wrap_socket(tcp, server_hostname=host) as tls:
             tls.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            if stage.case.scenario.identifier == "renegotiation":
-                tls.recv(4096)  # it takes place while the client waits for an answer
+            if stage.case.scenario.identifier in WAITS_FOR_AN_ANSWER:
+                tls.recv(4096)
             tls.shutdown(socket.SHUT_WR)  # some servers never answer
             while tls.recv(4096):
                 pass

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from keypin.lab import Authority, Credential, Http, Response, Server, scenarios
 
@@ -119,6 +120,28 @@ def test_a_certificate_of_version_1_has_no_extension(authority: Authority) -> No
     issuer = x509.load_der_x509_certificate(authority.certificate)
     certificate.verify_directly_issued_by(issuer)
     read(old.issue("localhost")).verify_directly_issued_by(certificate)
+
+
+def test_a_certificate_can_have_a_subject_of_any_size(authority: Authority, client: Client) -> None:
+    further = [
+        (NameOID.ORGANIZATIONAL_UNIT_NAME, "u" * 40_000),
+        (NameOID.COMMON_NAME, "c" * 40_000),
+        *[(NameOID.ORGANIZATIONAL_UNIT_NAME, f"unit {number}") for number in range(300)],
+    ]
+    leaf = authority.issue("localhost", further_subject=further)
+    assert len(leaf.certificate) > 90_000
+    with Server(leaf) as server:  # and OpenSSL takes it
+        tls = client.connect(server)
+        assert tls.getpeercert(binary_form=True) == leaf.certificate
+        assert len(tls.getpeercert()["subject"]) == 303  # type: ignore[index,arg-type]
+
+
+def test_a_certificate_can_have_names_by_the_thousand(authority: Authority, client: Client) -> None:
+    names = [f"host-{number}.example" for number in range(4_000)]
+    leaf = authority.issue("localhost", *names)
+    assert len(leaf.certificate) > 75_000
+    with Server(leaf) as server:
+        assert client.connect(server).getpeercert(binary_form=True) == leaf.certificate
 
 
 @pytest.mark.parametrize(
