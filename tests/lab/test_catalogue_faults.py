@@ -107,9 +107,6 @@ def test_a_certificate_can_have_an_extension_twice(authority: Authority) -> None
     with pytest.raises(x509.DuplicateExtension):
         _ = read(leaf).extensions
     read(leaf).verify_directly_issued_by(x509.load_der_x509_certificate(authority.certificate))
-    # So the lab's own TLS would not serve it.
-    with pytest.raises(ValueError, match="INVALID_CERTIFICATE"):
-        Server(leaf)
 
 
 def test_a_certificate_of_version_1_has_no_extension(authority: Authority) -> None:
@@ -124,12 +121,12 @@ def test_a_certificate_of_version_1_has_no_extension(authority: Authority) -> No
 
 def test_a_certificate_can_have_a_subject_of_any_size(authority: Authority, client: Client) -> None:
     further = [
-        (NameOID.ORGANIZATIONAL_UNIT_NAME, "u" * 40_000),
-        (NameOID.COMMON_NAME, "c" * 40_000),
+        (NameOID.ORGANIZATIONAL_UNIT_NAME, "u" * 50_000),
+        (NameOID.COMMON_NAME, "c" * 35_000),
         *[(NameOID.ORGANIZATIONAL_UNIT_NAME, f"unit {number}") for number in range(300)],
     ]
     leaf = authority.issue("localhost", further_subject=further)
-    assert len(leaf.certificate) > 90_000
+    assert 90_000 < len(leaf.certificate) < 100_000
     with Server(leaf) as server:  # and OpenSSL takes it
         tls = client.connect(server)
         assert tls.getpeercert(binary_form=True) == leaf.certificate

@@ -198,7 +198,9 @@ def test_a_slow_path_can_be_closed_in_the_midst_of_an_answer(
     with Server(leaf) as server, SlowPath(server, 60) as path:
         sock = client.connect_plain(path)
         client_side = client.context().wrap_bio(
-            incoming := ssl.MemoryBIO(), outgoing := ssl.MemoryBIO()
+            incoming := ssl.MemoryBIO(),
+            outgoing := ssl.MemoryBIO(),
+            server_hostname="localhost",
         )
         with pytest.raises(ssl.SSLWantReadError):
             client_side.do_handshake()

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from keypin.lab.scenario import Case, Scenario
     from keypin.lab.stage import Stage
 
+# CPython's imaplib keeps what it has read ahead of STARTTLS, and takes it for answers inside TLS.
+# No pin is in question: the server behind is the pinned one.
+IMAPLIB_READS_ON = sys.version_info >= (3, 14)
 GROUPS = ("redirects", "proxies", "http2", "starttls", "websocket")
 SCENARIOS: list[Scenario] = [
     scenario
@@ -163,7 +166,9 @@ def little_patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(("case", "client", "pins"), list(played()))
 def test_a_pinned_client_comes_out_right(case: Case, client: Callable, pins: Callable) -> None:
     judgement = clients.play(case, client, pins)
-    assert judgement.outcome == "right", str(judgement)
+    defect = case.scenario.identifier == "imap-response-injection" and IMAPLIB_READS_ON
+    expected = "wrong" if defect and "imaplib" in client.__name__ else "right"
+    assert judgement.outcome == expected, str(judgement)
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def certify(profile: Profile, key: Key, issuer: Issuer | None = None) -> bytes:
     return _rewritten(certificate.public_bytes(Encoding.DER), profile, key, issuer.key)
 
 
-def _attribute(kind: x509.ObjectIdentifier, text: str) -> x509.NameAttribute:
+def _attribute(kind: x509.ObjectIdentifier, text: str) -> x509.NameAttribute[str]:
     with warnings.catch_warnings():
         # of texts longer than their attribute allows, which are what is asked for
         warnings.simplefilter("ignore", UserWarning)
