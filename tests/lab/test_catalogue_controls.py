@@ -51,7 +51,7 @@ CASES = [
 ]
 
 
-def careless_context(stage: Stage) -> ssl.SSLContext:
+def careless_context(stage: Stage, *, certificate: bool = True) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -60,7 +60,8 @@ def careless_context(stage: Stage) -> ssl.SSLContext:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = ssl.TLSVersion.TLSv1
-    context.load_cert_chain(stage.client_certificate)
+    if certificate:
+        context.load_cert_chain(stage.client_certificate)
     context.post_handshake_auth = True
     return context
 
@@ -86,6 +87,26 @@ def test_a_client_that_checks_nothing_loses(case: Case) -> None:
                 request(stage, context, url)
         judgement = stage.judge()
     assert judgement.outcome == "wrong", str(judgement)
+
+
+# In the others the server cannot finish the handshake, or begins as the pinned one.
+WITHOUT_CERTIFICATE = [
+    case
+    for case in CASES
+    if case.scenario.group == "client-certificates"
+    and str(case) not in ALWAYS_CHECKED
+    and not case.scenario.identifier.endswith(("-in-rsa-key-exchange", "-to-another-key"))
+]
+
+
+@pytest.mark.parametrize("case", WITHOUT_CERTIFICATE, ids=str)
+def test_without_a_certificate_it_loses_its_request(case: Case) -> None:
+    with case.stage() as stage:
+        with suppress(OSError):
+            request(stage, careless_context(stage, certificate=False), stage.url)
+        judgement = stage.judge()
+    assert judgement.outcome == "wrong", str(judgement)
+    assert judgement.client_certificates == 0
 
 
 def test_no_exception_is_outdated() -> None:
