@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import catalogue_clients as clients
 import pytest
 
-from keypin.lab import Server
+from keypin.lab import MisbehavingServer, Server
 from keypin.lab.catalogue import plain_text
 from keypin.lab.servers.paths import StallingPath
 
@@ -102,3 +102,18 @@ def test_plain_text_is_seen_in_whatever_pieces_it_comes(
         (connection,) = server.settle()
     assert connection.application_data == text
     assert not connection.handshake_completed
+
+
+@pytest.mark.parametrize("kind", ["OpenSSL", "tlslite-ng"])
+def test_plain_text_after_a_failed_handshake_is_seen(
+    kind: str, leaf: Credential, client: Client
+) -> None:
+    with Server(leaf) if kind == "OpenSSL" else MisbehavingServer(leaf, leaf.key) as server:
+        sock = client.connect_plain(server)
+        sock.sendall(b"\x16\x03\x01\0\x04\x01\0\0\0")  # an empty ClientHello
+        server.wait_until(lambda: any(it.error for it in server.connections))
+        sock.sendall(b"secret")
+        server.wait_until(lambda: server.application_bytes == 6)
+        sock.close()
+        (connection,) = server.settle()
+    assert connection.unencrypted_bytes == 6
