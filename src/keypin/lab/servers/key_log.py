@@ -35,7 +35,7 @@ class KeyLog:
     def __init__(self) -> None:
         descriptor, self.path = tempfile.mkstemp(prefix="keypin-lab-", suffix=".keys")
         os.close(descriptor)
-        weakref.finalize(self, _remove, self.path)
+        weakref.finalize(self, _remove, self.path, os.getpid())
         self._read = 0
         self._secrets: dict[str, bytes] = {}
         self._lock = threading.Lock()
@@ -64,7 +64,9 @@ class KeyLog:
                 self._secrets[random] = bytes.fromhex(secret)
 
 
-def _remove(path: str) -> None:
+def _remove(path: str, process: int) -> None:
+    if os.getpid() != process:  # a fork, whose parent still needs it
+        return
     with suppress(OSError):  # Windows: a context has it open
         Path(path).unlink()
 
