@@ -118,6 +118,29 @@ def over_ssl(stage: Stage, context: ssl.SSLContext | None = None) -> None:
     each_url(stage, call)
 
 
+def dropping_tls(stage: Stage, context: ssl.SSLContext | None = None) -> None:
+    """Gives up TLS where it fails or takes too long, and goes on over the same connection."""
+    context = context or guarded(stage)
+    with (
+        socket.create_connection(stage.address, TIMEOUT) as sock,
+        context.wrap_socket(sock, server_hostname=stage.host, do_handshake_on_connect=False) as tls,
+    ):
+        go_on_without_tls(tls, b"POST / HTTP/1.1\r\nContent-Length: 6\r\n\r\nsecret")
+
+
+def go_on_without_tls(tls: ssl.SSLSocket, request: bytes) -> None:
+    """Send a request inside TLS, and if it is not answered again without."""
+    # or it would wait for the acknowledgement of an alert, and be gone when the socket is closed
+    tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with suppress(OSError):
+        tls.do_handshake()
+        tls.sendall(request)
+        if tls.recv(100):
+            return
+    tls.shutdown(socket.SHUT_RD)  # so drops an SSLSocket its TLS
+    tls.sendall(request)
+
+
 def with_keypin_client(stage: Stage) -> None:
     """The Client, pinned to the files of the folder."""
     with Client(
@@ -354,6 +377,24 @@ def opportunistic_imaplib(stage: Stage) -> None:
                 imap.starttls(trusting(stage))
             imap.login("user", "secret")
         imap.select()
+
+
+def mail_client_dropping_tls(stage: Stage, context: ssl.SSLContext | None = None) -> None:
+    """Asks for STARTTLS, and goes on without where that fails or takes too long."""
+    smtp = stage.case.scenario.protocol == "smtp"
+    hello = [b"EHLO client", b"STARTTLS"] if smtp else [b"A1 CAPABILITY", b"A2 STARTTLS"]
+    login = b"AUTH PLAIN AHVzZXIAc2VjcmV0\r\n" if smtp else b"A3 LOGIN user secret\r\n"
+    context = context or guarded(stage)
+    with socket.create_connection(stage.address, TIMEOUT) as sock:
+        reader = Lines(sock)
+        reader.answer(None if smtp else b"*")
+        for command in hello:
+            sock.sendall(command + b"\r\n")
+            reader.answer(None if smtp else command.split()[0])
+        with context.wrap_socket(
+            sock, server_hostname=stage.host, do_handshake_on_connect=False
+        ) as tls:
+            go_on_without_tls(tls, login)
 
 
 def credulous_mail_client(stage: Stage) -> None:

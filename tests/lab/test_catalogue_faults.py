@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from keypin.lab import Authority, Credential, Http, Response, Server, scenarios
 
@@ -106,9 +107,6 @@ def test_a_certificate_can_have_an_extension_twice(authority: Authority) -> None
     with pytest.raises(x509.DuplicateExtension):
         _ = read(leaf).extensions
     read(leaf).verify_directly_issued_by(x509.load_der_x509_certificate(authority.certificate))
-    # So the lab's own TLS would not serve it.
-    with pytest.raises(ValueError, match="INVALID_CERTIFICATE"):
-        Server(leaf)
 
 
 def test_a_certificate_of_version_1_has_no_extension(authority: Authority) -> None:
@@ -119,6 +117,28 @@ def test_a_certificate_of_version_1_has_no_extension(authority: Authority) -> No
     issuer = x509.load_der_x509_certificate(authority.certificate)
     certificate.verify_directly_issued_by(issuer)
     read(old.issue("localhost")).verify_directly_issued_by(certificate)
+
+
+def test_a_certificate_can_have_a_subject_of_any_size(authority: Authority, client: Client) -> None:
+    further = [
+        (NameOID.ORGANIZATIONAL_UNIT_NAME, "u" * 50_000),
+        (NameOID.COMMON_NAME, "c" * 35_000),
+        *[(NameOID.ORGANIZATIONAL_UNIT_NAME, f"unit {number}") for number in range(300)],
+    ]
+    leaf = authority.issue("localhost", further_subject=further)
+    assert 90_000 < len(leaf.certificate) < 100_000
+    with Server(leaf) as server:  # and OpenSSL takes it
+        tls = client.connect(server)
+        assert tls.getpeercert(binary_form=True) == leaf.certificate
+        assert len(tls.getpeercert()["subject"]) == 303  # type: ignore[index,arg-type]
+
+
+def test_a_certificate_can_have_names_by_the_thousand(authority: Authority, client: Client) -> None:
+    names = [f"host-{number}.example" for number in range(4_000)]
+    leaf = authority.issue("localhost", *names)
+    assert len(leaf.certificate) > 75_000
+    with Server(leaf) as server:
+        assert client.connect(server).getpeercert(binary_form=True) == leaf.certificate
 
 
 @pytest.mark.parametrize(

@@ -197,8 +197,11 @@ def test_a_slow_path_can_be_closed_in_the_midst_of_an_answer(
 ) -> None:
     with Server(leaf) as server, SlowPath(server, 60) as path:
         sock = client.connect_plain(path)
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        client_side = client.context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+        client_side = client.context().wrap_bio(
+            incoming := ssl.MemoryBIO(),
+            outgoing := ssl.MemoryBIO(),
+            server_hostname="localhost",
+        )
         with pytest.raises(ssl.SSLWantReadError):
             client_side.do_handshake()
         sock.sendall(outgoing.read())

@@ -180,10 +180,10 @@ def test_what_breaks_tls_after_the_handshake_is_on_record(
             tls.sendall(b"x")
             tls.recv(1)
             socket.socket.sendall(tls, b"GET / HTTP/1.1\r\n\r\n")
-            server.wait_closed()
+            server.wait_until(lambda: server.connections[0].unencrypted_bytes == 18)
         (connection,) = server.settle()
     assert connection.handshake_completed
-    assert connection.application_data == b"x"
+    assert connection.application_data == b"xGET / HTTP/1.1\r\n\r\n"
     assert "wrong version number" in str(connection.error) or "record" in str(connection.error)
 
 

@@ -36,15 +36,22 @@ def _facts(connection: Connection) -> Iterator[str]:
         yield "the client's certificate"
     if not connection.application_bytes:
         return
-    # Without a handshake it was sent outside of TLS, to whoever listens.
-    where = "" if connection.handshake_completed else " in the clear, without TLS"
-    yield f"{connection.application_bytes} bytes{where}"
+    yield f"{connection.application_bytes} bytes{_whether_in_the_clear(connection)}"
     beginning = _beginning(connection.application_data)
     if beginning:
         yield f"beginning {beginning}"
     named = [name for name in CONFIDENTIAL_HEADERS if _has_header(connection, name)]
     if named:
         yield f"with the header{'s' * (len(named) > 1)} {' and '.join(named)}"
+
+
+def _whether_in_the_clear(connection: Connection) -> str:
+    # Without a handshake all of it was sent outside of TLS, to whoever listens.
+    everything = connection.application_bytes
+    outside = connection.unencrypted_bytes if connection.handshake_completed else everything
+    if outside == everything:
+        return " in the clear, without TLS"
+    return f", {outside} of them in the clear" if outside else ""
 
 
 def _beginning(data: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
@@ -87,6 +88,8 @@ class CertificateFields(TypedDict, total=False):
 
     common_name: str
     """an empty one leaves the subject empty; otherwise the first of the names that can be one"""
+    further_subject: Sequence[tuple[x509.ObjectIdentifier, str]]
+    """attributes of the subject, of any length, behind the common name"""
     not_before: datetime | None
     not_after: datetime | None
     ca: bool
@@ -112,6 +115,7 @@ class Profile:
 
     names: tuple[str, ...] = ()
     common_name: str | None = None
+    further_subject: Sequence[tuple[x509.ObjectIdentifier, str]] = ()
     not_before: datetime | None = None
     not_after: datetime | None = None
     ca: bool = False
@@ -126,12 +130,14 @@ class Profile:
 
     @property
     def subject(self) -> x509.Name:
-        """The subject: a common name or nothing."""
+        """The subject: a common name or nothing, and whatever else it shall have."""
         name = self.common_name
         if name is None:
             names = (name.removeprefix(DNS_PREFIX) for name in self.names)
             name = next((name for name in names if len(name) <= COMMON_NAME_LIMIT), "")
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else [])
+        common = [(NameOID.COMMON_NAME, name)] if name else []
+        attributes = [*common, *self.further_subject]
+        return x509.Name([_attribute(kind, text) for kind, text in attributes])
 
     @property
     def validity(self) -> tuple[datetime, datetime]:
@@ -174,6 +180,13 @@ def certify(profile: Profile, key: Key, issuer: Issuer | None = None) -> bytes:
         issuer.key.private, issuer.key.signature_hash, rsa_padding=issuer.key.signature_padding
     )
     return _rewritten(certificate.public_bytes(Encoding.DER), profile, key, issuer.key)
+
+
+def _attribute(kind: x509.ObjectIdentifier, text: str) -> x509.NameAttribute[str]:
+    with warnings.catch_warnings():
+        # of texts longer than their attribute allows, which are what is asked for
+        warnings.simplefilter("ignore", UserWarning)
+        return x509.NameAttribute(kind, text, _validate=False)
 
 
 def _builder(profile: Profile, key: Key, issuer: x509.Name) -> x509.CertificateBuilder:

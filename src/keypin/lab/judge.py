@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from .arrivals import describe
+from .servers.paths import Path
 from .servers.proxy import ConnectProxy
-from .servers.watch import HANDSHAKE_RECORD
+from .servers.tap import HANDSHAKE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Ending", "Judgement", "Outcome", "Part", "judge"]
 
 Outcome = Literal["right", "wrong", "inconclusive"]
-CLIENT_HELLO = HANDSHAKE_RECORD + b"\x03"  # and the major version, RFC 8446, section 5.1
+CLIENT_HELLO = bytes([HANDSHAKE, 3])  # and the major version, RFC 8446, section 5.1
 Ending = Literal["succeeded", "failed", "hung", "crashed"]
 
 
@@ -159,10 +160,10 @@ def _accepted(
 
 def _await_quiet(parts: Sequence[Part]) -> bool:
     """Wait until all that has been sent has been looked at; return whether that was in vain."""
-    # What a proxy has not passed on cannot be seen behind it.
+    # What a proxy or a path has not passed on cannot be seen behind it.
     listeners = [part.listener for part in parts]
     try:
-        for listener in sorted(listeners, key=lambda it: not isinstance(it, ConnectProxy)):
+        for listener in sorted(listeners, key=lambda it: not isinstance(it, (ConnectProxy, Path))):
             for each in _with_interceptor(listener):
                 each.quiet()
     except TimeoutError:

@@ -26,6 +26,7 @@ GROUPS = (
     "client_certificates",
     "sessions",
     "handshakes",
+    "plain_text",
     "malformed",
     "redirects",
     "proxies",

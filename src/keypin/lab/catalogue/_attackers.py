@@ -14,11 +14,21 @@ if TYPE_CHECKING:
     from ..cast import Cast
     from ..keys import KeyKind
     from ..scenario import Expected
+    from ..servers.listener import Listener
     from ..stage import Stage
 
     Make = Callable[[Cast], Credential]
 
-__all__ = ["CA_PINS", "ENOUGH_KEYS", "KEY_PINS", "ca_pinned", "in_group", "name_of", "presenting"]
+__all__ = [
+    "CA_PINS",
+    "ENOUGH_KEYS",
+    "KEY_PINS",
+    "ca_pinned",
+    "doubt_unless_sent",
+    "in_group",
+    "name_of",
+    "presenting",
+]
 
 CA_PINS = frozenset({"ca-pins"})
 KEY_PINS = frozenset({"key-pins"})  # another certificate for the pinned key must do
@@ -70,6 +80,16 @@ def ca_pinned(
         present(stage)
 
     return build
+
+
+def doubt_unless_sent(stage: Stage, server: Listener) -> None:
+    """Doubt that a client was tested that sent nothing which this server could interrupt."""
+
+    def doubt() -> list[str]:
+        sent = any(connection.application_bytes for connection in server.connections)
+        return [] if sent else ["the client sent nothing that the server could interrupt"]
+
+    stage.doubt_also(doubt)
 
 
 def name_of(authority: Authority) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..servers.listener import Listener
     from ..stage import Stage
 
-__all__ = ["SCENARIOS"]
+__all__ = ["MESSAGES", "SCENARIOS"]
 
 PAUSE = 0.05  # seconds; a server's part of a handshake has more than 1,000 bytes
 

@@ -9,7 +9,7 @@ from ..scenario import Scenario
 from ..servers.applications import Http, Response, answer_json
 from ..servers.renegotiation import RenegotiatingServer
 from ..servers.server import Server
-from ._attackers import ENOUGH_KEYS
+from ._attackers import ENOUGH_KEYS, doubt_unless_sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,12 +126,8 @@ def _renegotiating(stage: Stage) -> None:
         late = server.bytes_afterwards
         return [f"it let the server change its certificate, and then sent {late} bytes"]
 
-    def doubt() -> list[str]:
-        sent = any(connection.application_bytes for connection in server.connections)
-        return [] if sent else ["the client sent nothing that the server could interrupt"]
-
     stage.judge_also(check)
-    stage.doubt_also(doubt)
+    doubt_unless_sent(stage, server)
 
 
 def _session(

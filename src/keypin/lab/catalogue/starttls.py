@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..scenario import Scenario
 from ..servers.mail import Imap, Smtp, beyond_clear
+from ..servers.paths import StallingPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["SCENARIOS"]
 
 NO_STARTTLS = "NO STARTTLS (USENIX Security 2021)"
+MAIL: dict[MailProtocol, Smtp | Imap] = {"smtp": Smtp(), "imap": Imap()}
 BOTH: tuple[TlsVersion, ...] = ("1.2", "1.3")
 
 
@@ -48,6 +50,11 @@ def _honest(stage: Stage, mail: Smtp | Imap) -> None:
 
 def _attacker(stage: Stage, mail: Smtp | Imap) -> None:
     stage.attacker(_serving(stage, stage.cast.impostor, mail))
+
+
+def _stalled(stage: Stage, mail: Smtp | Imap) -> None:
+    attacker = stage.attacker(_serving(stage, stage.cast.impostor, mail))
+    stage.address = stage.helper(StallingPath(attacker, 0)).address
 
 
 def _injected(stage: Stage, mail: Smtp | Imap) -> None:
@@ -88,6 +95,7 @@ def _scenario(
     tls: tuple[TlsVersion, ...] = ("1.3",),
     must_arrive: bool = True,
     control: bool = False,
+    claims: frozenset[str] = frozenset(),
 ) -> Scenario:
     return Scenario(
         f"{protocol}-{name}",
@@ -100,6 +108,7 @@ def _scenario(
         protocol=protocol,
         must_arrive=must_arrive,
         control=control,
+        claims=claims,
     )
 
 
@@ -215,6 +224,19 @@ SCENARIOS = (
         "CVE-2021-22947; CVE-2020-14954",
         partial(_injected, mail=Imap(injected=3, hangs_up=True)),
         must_arrive=False,
+    ),
+    *(
+        _scenario(
+            protocol,
+            "starttls-stalled",
+            "An attacker agrees to STARTTLS, and then does not answer ClientHello; the client may"
+            " not go on without TLS.",
+            "reject",
+            "CWE-319; CWE-636",
+            partial(_stalled, mail=mail),
+            claims=frozenset({"timeouts"}),
+        )
+        for protocol, mail in MAIL.items()
     ),
     _scenario(
         "imap",

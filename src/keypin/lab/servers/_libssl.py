@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint64, c_ulong, c_void_p
+from ctypes import CFUNCTYPE, c_char_p, c_int, c_long, c_size_t, c_uint64, c_ulong, c_void_p
 from functools import cache
 from typing import Any
 
-__all__ = ["error_text", "load"]
+__all__ = ["MessageCallback", "VerifyCallback", "error_text", "load"]
+
+MessageCallback = CFUNCTYPE(None, c_int, c_int, c_int, c_void_p, c_size_t, c_void_p, c_void_p)
+VerifyCallback = CFUNCTYPE(c_int, c_int, c_void_p)
 
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "TLS_server_method": (c_void_p, []),
@@ -22,6 +25,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "SSL_free": (None, [c_void_p]),
     "SSL_set_fd": (c_int, [c_void_p, c_int]),
     "SSL_set_SSL_CTX": (c_void_p, [c_void_p, c_void_p]),
+    "SSL_set_msg_callback": (None, [c_void_p, MessageCallback]),
+    "SSL_set_verify": (None, [c_void_p, c_int, VerifyCallback]),
     "SSL_accept": (c_int, [c_void_p]),
     "SSL_renegotiate": (c_int, [c_void_p]),
     "SSL_do_handshake": (c_int, [c_void_p]),

@@ -44,16 +44,19 @@ class Connection:
     """ "TLSv1.3" and so on, once the handshake is completed"""
     session_resumed: bool = False
     client_certificate: bytes | None = None
-    """the certificate in DER that arrived, also where the handshake failed later; a resumed session
-    sends none"""
+    """the certificate in DER that arrived, also where the handshake failed, and as far as it came;
+    compressed, where it cannot be decompressed here; a resumed session sends none"""
     client_finished: bool = False
     """the client's Finished arrived: it accepted the server"""
     error: str | None = None
     """why the handshake failed, or what broke TLS afterwards"""
     application_bytes: int = 0
-    """all that arrived inside TLS, or on a server without TLS at all"""
+    """all that arrived inside TLS, on a server without TLS at all, or in the clear where TLS should
+    have begun or gone on"""
+    unencrypted_bytes: int = 0
+    """those of them that came in the clear, on a server with TLS"""
     plain_bytes: int = 0
-    """all that arrived before TLS began, on a server that talks first (STARTTLS)"""
+    """all that arrived outside of TLS, on a server that talks before TLS (STARTTLS)"""
     requests: list[Request] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event, repr=False)
     """set when the connection has ended and nothing of this changes any more"""
@@ -64,12 +67,12 @@ class Connection:
 
     @property
     def application_data(self) -> bytes:
-        """The first 64 KiB of what arrived inside TLS."""
+        """The first 64 KiB of `application_bytes`."""
         return bytes(self._application_data)
 
     @property
     def plain_data(self) -> bytes:
-        """The first 64 KiB of what arrived before TLS."""
+        """The first 64 KiB of `plain_bytes`."""
         return bytes(self._plain_data)
 
     @property
@@ -84,8 +87,14 @@ class Connection:
             self._application_data += data[: DATA_LIMIT - len(self._application_data)]
             self.changed.notify_all()
 
+    def received_in_the_clear(self, data: bytes) -> None:
+        """Note what came outside of TLS where TLS should have begun or gone on."""
+        with self.changed:
+            self.unencrypted_bytes += len(data)
+            self.received(data)
+
     def received_plain(self, data: bytes) -> None:
-        """Note data that came before TLS."""
+        """Note data that came before TLS, or in its place."""
         with self.changed:
             self.plain_bytes += len(data)
             self._plain_data += data[: DATA_LIMIT - len(self._plain_data)]

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from ..._private_ssl import C_CONTEXT_CLASS, OPTIONS, context_class
+from .certificate_messages import FINISHED, first_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..authority import Credential
     from .connection import Connection
+    from .key_log import KeyLog
 
 __all__ = ["RecordedTls", "Resumption", "TlsSettings", "TlsVersion", "new_context", "wrap"]
 
@@ -33,8 +35,6 @@ VERSIONS: dict[TlsVersion, ssl.TLSVersion] = {
 LEGACY_CIPHERS = "DEFAULT:@SECLEVEL=0"
 
 HANDSHAKE_RECORD = 22
-CERTIFICATE_MESSAGE = 11
-FINISHED_MESSAGE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class TlsSettings:
     resumption: Resumption = "tickets"
     ciphers: str | None = None
     alpn: tuple[str, ...] = ()
+    post_handshake: bool = False
 
 
 class RecordedTls(ssl.SSLObject):
@@ -56,8 +57,15 @@ class RecordedTls(ssl.SSLObject):
     presented: ssl.SSLContext
 
 
-def new_context(settings: TlsSettings, credentials: Sequence[Credential]) -> ssl.SSLContext:
+def new_context(
+    settings: TlsSettings, credentials: Sequence[Credential], key_log: KeyLog
+) -> ssl.SSLContext:
     """Make a context that presents these credentials; the client's abilities choose among them.
+
+    Args:
+        settings: how it speaks TLS.
+        credentials: what it presents.
+        key_log: where OpenSSL writes their secrets, if clients are asked for a certificate.
 
     Raises:
         ValueError: a credential's key is not that of its first certificate.
@@ -71,6 +79,9 @@ def new_context(settings: TlsSettings, credentials: Sequence[Credential]) -> ssl
         context.load_verify_locations(cadata=settings.client_ca)
         required = settings.require_client_certificate
         _set(context, "verify_mode", ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL)
+        context.keylog_filename = key_log.path
+    if settings.post_handshake:
+        context.post_handshake_auth = True
     # Many clients end without close_notify, for which OpenSSL would forget their session.
     _add_option(context, ssl.OP_IGNORE_UNEXPECTED_EOF)
     if settings.resumption != "tickets":
@@ -154,8 +165,8 @@ def _choose_presented(
 
 
 def _observe_handshakes(context: ssl.SSLContext) -> None:
-    # Nothing public shows what a client sent in a handshake that failed, and a client certificate
-    # that leaked in one has leaked all the same.
+    # Nothing public shows whether a client's Finished came, nor what comes after the handshake and
+    # fails; during it a Tap sees more.
     _set(context, "_msg_callback", _observe)
 
 
@@ -169,19 +180,7 @@ def _observe(
 ) -> None:
     if direction != "read" or content_type != HANDSHAKE_RECORD:
         return
-    if message_type == FINISHED_MESSAGE:
+    if message_type == FINISHED:
         tls.connection.note(client_finished=True)
-    elif message_type == CERTIFICATE_MESSAGE:
-        certificate = _first_certificate(message, version)
-        if certificate:
-            tls.connection.note(client_certificate=certificate)
-
-
-def _first_certificate(message: bytes, version: int) -> bytes:
-    """The first certificate of a Certificate message (RFC 5246, 7.4.2; RFC 8446, 4.4.2)."""
-    start = 4  # message type and length
-    if version == ssl.TLSVersion.TLSv1_3:
-        start += 1 + message[start]  # certificate_request_context
-    start += 3  # length of the list
-    size = int.from_bytes(message[start : start + 3], "big")
-    return message[start + 3 : start + 3 + size]
+    elif certificate := first_certificate(message, tls13=version == ssl.TLSVersion.TLSv1_3):
+        tls.connection.note(client_certificate=certificate)

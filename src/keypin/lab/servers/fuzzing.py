@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .listener import Listener
 from .misbehaving import CHUNK, MisbehavingServer
-from .mutation import CERTIFICATE, HANDSHAKE, HEADER, Mutator, first_certificate
+from .mutation import HANDSHAKE, HEADER, Mutator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ..authority import Credential
+    from ..keys import Key
     from .connection import Connection
 
 __all__ = ["FuzzingProxy", "MutatingServer", "Mutator"]
@@ -120,37 +122,27 @@ class MutatingServer(MisbehavingServer):
     """A `MisbehavingServer` that alters its handshake messages before they are encrypted.
 
     It signs and finishes what it has altered, as if it were meant so. It asks for a client
-    certificate, and records one that comes. It has little patience with clients that send nothing.
+    certificate. It has little patience with clients that send nothing.
     """
 
     mutator: Mutator | None = None
     """what is done to the next connection"""
 
+    def __init__(self, presented: Credential, key: Key, **settings: Any) -> None:
+        super().__init__(presented, key, ask_client_certificate=True, **settings)
+
     def _handle(self, connection: Connection, sock: socket.socket) -> None:
         sock.settimeout(IDLE)
-        tls = _mutating_class(self._tlslite.TLSConnection)(sock)
-        tls.mutator, tls.record = self.mutator, connection
-        tls.ignoreAbruptClose = True
-        # what it has done to itself makes tlslite-ng raise all kinds of errors
-        try:
-            tls.handshakeServer(
-                certChain=self._certificates,
-                privateKey=self._key,
-                settings=self._settings,
-                reqCert=True,
-            )
-            connection.note(handshake_completed=True, client_finished=True)
-            while data := tls.recv(CHUNK):
-                connection.received(bytes(data))
-        except Exception as error:  # noqa: BLE001
-            connection.note(error=repr(error))
+        super()._handle(connection, sock)
+
+    def _connection_class(self) -> Any:
+        return _mutating(self._tlslite.TLSConnection, self.mutator)
 
 
-def _mutating_class(base: Any) -> Any:
+def _mutating(base: Any, mutator: Mutator | None) -> Any:
+    """A class of connections that send altered messages."""
+
     class MutatingConnection(base):  # type: ignore[misc]
-        mutator: Mutator | None
-        record: Connection
-
         def _queue_message(self, message: Any) -> None:
             for altered in self._altered(message):
                 super()._queue_message(altered)
@@ -159,23 +151,12 @@ def _mutating_class(base: Any) -> Any:
             for altered in self._altered(message) if update_hashes else [message]:
                 yield from super()._sendMsg(altered, first, update_hashes)
 
-        def _getNextRecord(self) -> Any:
-            for result in super()._getNextRecord():
-                if result not in (0, 1):
-                    header, parser = result
-                    body = bytes(parser.bytes)
-                    if header.type == HANDSHAKE and body[:1] == bytes([CERTIFICATE]):
-                        certificate = first_certificate(body)
-                        if certificate:
-                            self.record.note(client_certificate=certificate)
-                yield result
-
         def _altered(self, message: Any) -> list[Any]:
-            if self.mutator is None or message.contentType != HANDSHAKE:
+            if mutator is None or message.contentType != HANDSHAKE:
                 return [message]
             return [
                 base_message(HANDSHAKE, bytearray(piece))
-                for piece in self.mutator.message(bytes(message.write()))
+                for piece in mutator.message(bytes(message.write()))
             ]
 
     from tlslite.messages import Message as base_message

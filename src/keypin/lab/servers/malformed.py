@@ -88,10 +88,6 @@ def _replacing(tlslite: Any, replace: Callable[[Any, tuple[int, int]], Any]) -> 
     from tlslite.messages import Message
 
     class Connection(tlslite.TLSConnection):  # type: ignore[misc]
-        def __init__(self, sock: Any) -> None:
-            super().__init__(sock)
-            self.closeSocket = False  # the listener does
-
         # TLS 1.3 queues the messages of a flight, and then sends them as one.
         def _queue_message(self, msg: Any) -> None:
             super()._queue_message(replace(msg, self.version))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-import ssl
 from typing import TYPE_CHECKING
 
 from .._der import bit_string, elements, sequence
-from .contexts import _first_certificate
+from .certificate_messages import first_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +18,6 @@ __all__ = [
     "HANDSHAKE",
     "HEADER",
     "Mutator",
-    "first_certificate",
     "mutated_certificate",
 ]
 
@@ -227,7 +225,7 @@ class Mutator:
 
     def _other_certificates(self, message: bytes) -> list[bytes]:
         """A list of other certificates, which may begin with another's, or hold very many."""
-        own = first_certificate(message)
+        own = _own_certificate(message)
         pool = [own, *self._certificates]
         count = self._random.choice((0, 1, 1, 2, 2, 3, 4, 9, 200))
         chosen = [self._random.choice(pool) for _ in range(count)]
@@ -239,17 +237,17 @@ class Mutator:
         return [_certificate_message(self._certificates, _is_tls_1_3(message))]
 
     def _flip_certificate(self, message: bytes) -> list[bytes]:
-        own = first_certificate(message)
+        own = _own_certificate(message)
         chain = [self._flipped(own), *self._certificates[:1]]
         return [_certificate_message(chain, _is_tls_1_3(message))]
 
     def _empty_certificate(self, message: bytes) -> list[bytes]:
-        own = first_certificate(message)
+        own = _own_certificate(message)
         chain = self._random.choice(([b""], [b"", own], [own, b""], [own[:-1]], [own + b"\0"]))
         return [_certificate_message(chain, _is_tls_1_3(message))]
 
     def _giant_certificate(self, message: bytes) -> list[bytes]:
-        own = first_certificate(message)
+        own = _own_certificate(message)
         giant = sequence(bytes(self._random.choice((50_000, 200_000, GIANT))))
         return [_certificate_message([own, giant], _is_tls_1_3(message))]
 
@@ -317,11 +315,8 @@ def mutated_certificate(certificate: bytes, issuer: Key, seed: str | int) -> byt
     return sequence(altered + algorithm + bit_string(issuer.sign(altered)))
 
 
-def first_certificate(message: bytes) -> bytes:
-    """The first certificate of a Certificate message, in DER; empty if there is none."""
-    tls_1_3 = _is_tls_1_3(message)
-    version = ssl.TLSVersion.TLSv1_3 if tls_1_3 else ssl.TLSVersion.TLSv1_2
-    return _first_certificate(message, version)
+def _own_certificate(message: bytes) -> bytes:
+    return first_certificate(message, tls13=_is_tls_1_3(message))
 
 
 def _record(kind: int, body: bytes) -> bytes:

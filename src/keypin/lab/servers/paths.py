@@ -1,4 +1,4 @@
-"""Networks between a client and a server: one that leads elsewhere, cuts, or is slow."""
+"""Networks between a client and a server: one that leads elsewhere, cuts, stalls, or is slow."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from .listener import Listener
 from .proxy import CONNECT_TIMEOUT
 from .streams import Disconnected, SocketStream
+from .tap import CONTENT_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .connection import Connection
 
-__all__ = ["CutPath", "Detour", "Path", "SlowPath"]
+__all__ = ["CutPath", "Detour", "Path", "SlowPath", "StallingPath"]
 
 RECORD_HEADER = 5  # bytes: type, version, length (RFC 8446, section 5.1)
 
@@ -82,7 +83,8 @@ class Detour(Path):
 class CutPath(Path):
     """Passes on so many TLS records of the server, and then cuts the connection.
 
-    OpenSSL sends each message of the handshake in a record of its own.
+    What the server says before TLS is passed on, too. OpenSSL sends each message of the handshake
+    in a record of its own.
 
     Args:
         server: where to.
@@ -95,19 +97,51 @@ class CutPath(Path):
         self._records = records
 
     def _answer(self, client: SocketStream, server: SocketStream) -> None:
-        received = bytearray()
         with suppress(Disconnected):
-            for _ in range(self._records):
-                while len(received) < (size := _record_size(received)):
-                    data = server.recv()
-                    if not data:
-                        raise Disconnected
-                    received += data
-                client.sendall(bytes(received[:size]))
-                del received[:size]
-        client.finish()
+            self._pass_on(client, server)
+        self._end(client)
         while server.recv():
             pass
+
+    def _pass_on(self, client: SocketStream, server: SocketStream) -> None:
+        received, passed, begun = bytearray(), 0, False
+        while passed < self._records or not begun:
+            data = server.recv()
+            if not data:
+                return
+            received += data
+            begun = received[0] in CONTENT_TYPES
+            if not begun:  # a conversation before TLS
+                client.sendall(bytes(received))
+                received.clear()
+            while passed < self._records and len(received) >= (size := _record_size(received)):
+                client.sendall(bytes(received[:size]))
+                del received[:size]
+                passed += 1
+
+    def _end(self, client: SocketStream) -> None:
+        client.finish()
+
+
+class StallingPath(CutPath):
+    """Passes on so many TLS records of the server, and then nothing more; but all of the client's.
+
+    Args:
+        server: where to.
+        records: how many.
+        last: what the client gets after them.
+        host: the IP address to listen on.
+    """
+
+    def __init__(
+        self, server: Listener, records: int, *, last: bytes = b"", host: str = "127.0.0.1"
+    ) -> None:
+        super().__init__(server, records, host=host)
+        self._last = last
+
+    def _end(self, client: SocketStream) -> None:
+        with suppress(Disconnected):
+            client.sendall(self._last)
 
 
 class SlowPath(Path):

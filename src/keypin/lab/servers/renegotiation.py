@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._libssl import error_text, load
+from ._libssl import MessageCallback, VerifyCallback, error_text, load
+from .certificate_messages import first_certificate
 from .listener import Listener
+from .tap import HANDSHAKE
 
 if TYPE_CHECKING:
     import socket
@@ -29,6 +31,7 @@ SSL_MODE_AUTO_RETRY = 0x4
 SSL_OP_IGNORE_UNEXPECTED_EOF = 1 << 7
 SSL_OP_NO_TICKET = 1 << 14
 SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION = 1 << 16
+SSL_VERIFY_PEER = 1
 SSL_ERROR_WANT_READ = 2
 SSL_ERROR_ZERO_RETURN = 6
 TLS1_2_VERSION = 0x0303
@@ -45,13 +48,15 @@ FINISHED_SIZE = 64
 class RenegotiatingServer(Listener):
     """Presents one credential, then asks for a renegotiation and presents another one in it.
 
-    It asks as soon as the first application data has come in. When the client has gone through
-    with it, the server sends `answer` and goes on receiving.
+    When the client has gone through with it, the server sends `answer` and goes on receiving.
 
     Args:
         first: what the first handshake presents.
         second: what the renegotiation presents.
         answer: what to send after the renegotiation.
+        ask_client_certificate: ask clients for a certificate in the renegotiation, of whatever
+            authority.
+        at_once: begin it when the first handshake is over, and not after the first data.
         host: the IP address to listen on.
 
     Raises:
@@ -69,9 +74,13 @@ class RenegotiatingServer(Listener):
         second: Credential,
         *,
         answer: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        ask_client_certificate: bool = False,
+        at_once: bool = False,
         host: str = "127.0.0.1",
     ) -> None:
         super().__init__(host)
+        self._asks = ask_client_certificate
+        self._at_once = at_once
         self._first = first
         self._second = second
         self._answer = answer
@@ -94,14 +103,15 @@ class RenegotiatingServer(Listener):
                 connection.note(error=str(error))
 
     def _converse(self, connection: Connection, session: _Session, second: int) -> None:
-        session.accept()
+        session.accept(connection)
         connection.note(handshake_completed=True, client_finished=True, tls_version="TLSv1.2")
         first_finished = session.peer_finished()
-        data = session.read()
-        if not data:
+        data = None if self._at_once else session.read()
+        if data:
+            connection.received(data)
+        elif not self._at_once:
             return
-        connection.received(data)
-        session.renegotiate(second)
+        session.renegotiate(second, ask_client_certificate=self._asks)
         renegotiated = False
         while data != b"":
             data = session.read()
@@ -128,6 +138,9 @@ class _TlsError(Exception):
     """OpenSSL's error queue says more."""
 
 
+_accept_any = VerifyCallback(lambda verified, store: 1)
+
+
 class _Session:
     """An SSL object of OpenSSL, on a blocking socket."""
 
@@ -139,11 +152,25 @@ class _Session:
     def free(self) -> None:
         self._library.SSL_free(self._ssl)
 
-    def accept(self) -> None:
+    def accept(self, connection: Connection) -> None:
+        """Shake hands, and record the certificate that the client shows, now or later."""
+
+        def note(
+            sent: int, version: int, kind: int, data: int, size: int, ssl: int, more: int
+        ) -> None:
+            if kind == HANDSHAKE and not sent:
+                message = ctypes.string_at(data, size)
+                if certificate := first_certificate(message, tls13=False):
+                    connection.note(client_certificate=certificate)
+
+        self._callback = MessageCallback(note)  # as long as OpenSSL may call it
+        self._library.SSL_set_msg_callback(self._ssl, self._callback)
         self._check(self._library.SSL_accept(self._ssl))
 
-    def renegotiate(self, context: int) -> None:
+    def renegotiate(self, context: int, *, ask_client_certificate: bool) -> None:
         """Send a HelloRequest; the handshake itself takes place inside the next reads."""
+        if ask_client_certificate:
+            self._library.SSL_set_verify(self._ssl, SSL_VERIFY_PEER, _accept_any)
         self._library.SSL_set_SSL_CTX(self._ssl, context)
         self._check(self._library.SSL_renegotiate(self._ssl))
         self._check(self._library.SSL_do_handshake(self._ssl))

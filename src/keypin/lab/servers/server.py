@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from ..authority import Credential
 from .applications import Application, Http, Preamble
 from .contexts import Resumption, TlsSettings, TlsVersion, new_context, wrap
+from .key_log import KeyLog
 from .listener import HELD_BACK, Listener
 from .streams import Channel, Disconnected, SocketStream, Stream, TlsStream
+from .tap import Tap
 from .watch import Watch, WatchedStream
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ class Server(Listener):
         tls: the versions to speak, all those between the lowest and the highest one given.
         client_ca: ask clients for a certificate that this CA, in DER, has issued.
         require_client_certificate: and refuse those that have none.
+        post_handshake: ask for it when the handshake is over, which takes TLS 1.3 and a client
+            that allows it (RFC 8446, section 4.6.2).
         resumption: "tickets", "session-ids" (the server keeps the sessions itself) or "off".
         ciphers: an OpenSSL cipher list for TLS 1.2 and below.
         alpn: the protocols to offer.
@@ -62,6 +66,7 @@ class Server(Listener):
         tls: Sequence[TlsVersion] = ("1.2", "1.3"),
         client_ca: bytes | None = None,
         require_client_certificate: bool = False,
+        post_handshake: bool = False,
         resumption: Resumption = "tickets",
         ciphers: str | None = None,
         alpn: Sequence[str] = (),
@@ -69,13 +74,20 @@ class Server(Listener):
     ) -> None:
         super().__init__(host)
         self._watches: dict[Connection, Watch] = {}
-        if require_client_certificate and client_ca is None:
-            raise ValueError("require_client_certificate takes a client_ca")
+        if (require_client_certificate or post_handshake) and client_ca is None:
+            raise ValueError("to require a client certificate takes a client_ca")
         self.application = application or Http()
         self._before_tls = before_tls
         self._settings = TlsSettings(
-            tuple(tls), client_ca, require_client_certificate, resumption, ciphers, tuple(alpn)
+            tuple(tls),
+            client_ca,
+            require_client_certificate,
+            resumption,
+            ciphers,
+            tuple(alpn),
+            post_handshake,
         )
+        self._key_log = KeyLog()
         self._presented = None if credential is None else self._present(credential)
         self._session_context = self._presented
 
@@ -124,13 +136,13 @@ class Server(Listener):
         """Whether a ClientHello came, so that the client has been shown the server's key."""
         with self._changed:
             watch = self._watches.get(connection)
-            return watch is not None and watch.began_tls is True
+            return watch is not None and watch.began_tls
 
     def was_shown(self, connection: Connection) -> bool:
         """Whether a client came as far as to be shown what this server has to show."""
         with self._changed:
             watch = self._watches.get(connection)
-            return watch is not None and (watch.began_tls is True or not watch.expects_tls)
+            return watch is not None and (watch.began_tls or watch.tap is None)
 
     def _is_quiet(self, connection: Connection) -> bool:
         watch = self._watches.get(connection)
@@ -143,17 +155,20 @@ class Server(Listener):
         watch = Watch()
         with self._changed:
             self._watches[connection] = watch
-        stream = self._open_stream(
-            connection, WatchedStream(SocketStream(sock), sock, connection, watch)
-        )
-        if stream is None:
-            return
-        channel = Channel(stream, connection, connection.received)
-        with suppress(Disconnected):
-            self.application(channel)
-        # What the client sent counts, whether the application cared for it or not.
-        channel.finish()
-        channel.drain()
+        plain = WatchedStream(SocketStream(sock), sock, connection, watch)
+        stream = self._open_stream(connection, plain)
+        if stream is not None:
+            channel = Channel(stream, connection, connection.received)
+            with suppress(Disconnected):
+                self.application(channel)
+            # What the client sent counts, whether the application cared for it or not.
+            channel.finish()
+            channel.drain()
+        if watch.tap is not None:
+            # Where TLS has failed or ended, a client may go on in the clear.
+            plain.finish()
+            while plain.recv():
+                pass
 
     def _open_stream(self, connection: Connection, plain: Stream) -> Stream | None:
         """Get as far as to application data; return None where that fails."""
@@ -175,7 +190,11 @@ class Server(Listener):
         self, carrier: Stream, connection: Connection, presented: ssl.SSLContext
     ) -> Stream | None:
         """Begin TLS; return the stream inside, or None where the handshake failed."""
-        self._watches[connection].expects_tls = True
+        # Who talks in the clear before TLS may go on with that; what may be said there is not known
+        # here.
+        in_the_clear = connection.received_plain if self._before_tls is not None else None
+        secret_of = self._key_log.client_handshake_secret
+        self._watches[connection].tap = Tap(connection, secret_of, in_the_clear)
         stream = TlsStream(carrier, wrap(self._sessions(), presented, connection))
         try:
             stream.do_handshake()
@@ -187,14 +206,16 @@ class Server(Listener):
             tls_version=stream.tls.version(),
             session_resumed=stream.tls.session_reused,
         )
+        if self._settings.post_handshake:
+            stream.ask_for_certificate()
         return stream
 
     def _present(self, credential: Credential | Sequence[Credential]) -> ssl.SSLContext:
         credentials = [credential] if isinstance(credential, Credential) else credential
-        return new_context(self._settings, credentials)
+        return new_context(self._settings, credentials, self._key_log)
 
     def _sessions(self) -> ssl.SSLContext:
         # ssl cannot switch off the session cache of TLS 1.2; a cache that is used once is none.
         if self._session_context is None or self._settings.resumption == "off":
-            return new_context(self._settings, ())
+            return new_context(self._settings, (), self._key_log)
         return self._session_context

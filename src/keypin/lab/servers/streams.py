@@ -100,6 +100,17 @@ class TlsStream:
         with suppress(Disconnected):
             self._flush()
 
+    def ask_for_certificate(self) -> None:
+        """Ask the client for its certificate now, as a server of TLS 1.3 (RFC 8446, section 4.6.2).
+
+        A client that does not allow that is not asked; a certificate comes with what is received.
+        """
+        with suppress(ssl.SSLError):
+            self._run(self.tls.verify_client_post_handshake)
+            self._run(self.tls.do_handshake)
+        with suppress(Disconnected):
+            self._flush()
+
     def recv(self, size: int = CHUNK, /) -> bytes:
         """See Stream.
 

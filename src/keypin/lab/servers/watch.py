@@ -13,10 +13,9 @@ from .streams import CHUNK
 if TYPE_CHECKING:
     from .connection import Connection
     from .streams import Stream
+    from .tap import Tap
 
-__all__ = ["HANDSHAKE_RECORD", "Watch", "WatchedStream"]
-
-HANDSHAKE_RECORD = b"\x16"  # TLS ContentType, RFC 8446, section 5.1
+__all__ = ["Watch", "WatchedStream"]
 
 
 @dataclass(slots=True, eq=False)
@@ -25,10 +24,13 @@ class Watch:
 
     waiting_since: float | None = None
     """when it had looked at all that it had read, and read on; None while it looks"""
-    began_tls: bool | None = None
-    """whether the first bytes were those of TLS; None before they came"""
-    expects_tls: bool = False
-    """whether the next bytes must be those of TLS"""
+    tap: Tap | None = None
+    """what reads along, from where the bytes must be those of TLS"""
+
+    @property
+    def began_tls(self) -> bool:
+        """Whether a ClientHello came."""
+        return self.tap is not None and self.tap.began_tls is True
 
 
 class WatchedStream:
@@ -53,8 +55,8 @@ class WatchedStream:
             self._socket.recv(1, socket.MSG_PEEK)
         self._note(None)
         data = self._stream.recv(size)
-        if data and self._watch.expects_tls and self._watch.began_tls is None:
-            self._note_beginning(data)
+        if self._watch.tap is not None:
+            self._watch.tap.feed(data)
         return data
 
     def sendall(self, data: bytes, /) -> None:
@@ -64,13 +66,6 @@ class WatchedStream:
     def finish(self) -> None:
         """See Stream."""
         self._stream.finish()
-
-    def _note_beginning(self, data: bytes) -> None:
-        begins = data.startswith(HANDSHAKE_RECORD)
-        with self._connection.changed:
-            self._watch.began_tls = begins
-        if not begins:
-            self._connection.received(data)
 
     def _note(self, waiting_since: float | None) -> None:
         with self._connection.changed:
