@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
 
-    from ._pinfile_lines import Path
+    from ._toml_spans import Path
     from .pin import Pin
     from .pinfile import PinEntry
 
