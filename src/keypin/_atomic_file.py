@@ -86,4 +86,5 @@ def _take_after(before: os.stat_result, file: BinaryIO, path: str) -> None:
             raise PermissionError(
                 errno.EPERM, "it is another user's or group's, and would become yours", path
             ) from None
-    os.fchmod(file.fileno(), mode)
+    if stat.S_IMODE(new.st_mode) != mode:  # some disks have no permissions, and refuse to set them
+        os.fchmod(file.fileno(), mode)
