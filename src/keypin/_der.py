@@ -11,6 +11,7 @@ OpenSSL has verified them before a certificate gets this far.
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import NamedTuple
 
@@ -63,7 +64,11 @@ ATTRIBUTE_NAMES = {
 
 # RFC 4514, section 2.4; "#" only matters in front, but may be escaped anywhere
 SPECIAL = frozenset(',+"\\<>;=#')
-EDGE_SPACE = re.compile(r"\A | \Z")
+NOT_PLAIN = re.compile(r'[,+"\\<>;=#]|\A | \Z')
+
+LONGEST_NAME = 400  # characters that are shown of a name
+MOST_PARTS = 50  # of a name, that are read of one with more
+LONGEST_ENCODED = 4  # octets of a character
 
 
 class DerError(ValueError):
@@ -294,30 +299,66 @@ def _check_number(der: bytes, start: int, end: int, field: str) -> int:
     return end
 
 
-def name_text(name: bytes) -> str:
+def name_text(name: bytes, longest: int = LONGEST_NAME) -> str:
     """Write a distinguished name for people to read, in the manner of RFC 4514.
 
     Control characters are escaped: the text goes into logs and terminals, and the server chose it.
+    Only as much of a long name is read as is shown; the text ends with an ellipsis then.
+
+    Args:
+        name: a Name in DER.
+        longest: how many characters are shown, the ellipsis not among them.
 
     Raises:
         DerError: not a Name (RFC 5280, section 4.1.2.4).
     """
     position, end = _content(name, 0, len(name), SEQUENCE, "Name")
     _nothing_after(end, len(name), "Name")
-    parts = []
-    while position < end:
+    parts: list[tuple[int, int]] = []
+    while position < end and len(parts) < MOST_PARTS:
         inner, position = _content(name, position, end, SET, "RelativeDistinguishedName")
         if inner == position:
             raise DerError("RelativeDistinguishedName: empty")
-        attributes = []
-        while inner < position:
-            begin, inner = _content(name, inner, position, SEQUENCE, "AttributeTypeAndValue")
-            attributes.append(_attribute_text(name, begin, inner))
-        parts.append("+".join(attributes))
-    return ",".join(reversed(parts))
+        parts.append((inner, position))
+    text = _BoundedText(longest)
+    try:
+        for index, (start, stop) in enumerate(reversed(parts)):
+            text.write("," * bool(index))
+            _write_part(text, name, start, stop)
+        if position < end:
+            raise _Full
+    except _Full:
+        text.parts.append("…")
+    return "".join(text.parts)
 
 
-def _attribute_text(name: bytes, start: int, end: int) -> str:
+class _Full(Exception):
+    """No more is shown."""
+
+
+class _BoundedText:
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.parts: list[str] = []
+
+    def write(self, text: str) -> None:
+        if len(text) > self.room:
+            raise _Full
+        self.room -= len(text)
+        self.parts.append(text)
+
+
+def _write_part(text: _BoundedText, name: bytes, position: int, end: int) -> None:
+    """Write a RelativeDistinguishedName."""
+    plus = ""
+    while position < end:
+        begin, position = _content(name, position, end, SEQUENCE, "AttributeTypeAndValue")
+        text.write(plus)
+        _write_attribute(text, name, begin, position)
+        plus = "+"
+
+
+def _write_attribute(text: _BoundedText, name: bytes, start: int, end: int) -> None:
     begin, value = _content(name, start, end, OBJECT_IDENTIFIER, "AttributeType")
     identifier = name[begin:value]
     if value >= end:
@@ -325,17 +366,44 @@ def _attribute_text(name: bytes, start: int, end: int) -> str:
     tag = name[value]
     begin, value_end = _content(name, value, end, tag, "AttributeValue")
     _nothing_after(value_end, end, "AttributeTypeAndValue")
-    content = name[begin:value_end]
-    label = ATTRIBUTE_NAMES.get(identifier) or f"oid.{identifier.hex()}"
+    label = ATTRIBUTE_NAMES.get(identifier)
+    if label is None:
+        text.write("oid.")
+        _write_hexadecimal(text, identifier)
+    else:
+        text.write(label)
     try:
-        text = content.decode(STRING_ENCODINGS[tag])
+        shown = _decoded(name, begin, value_end, STRING_ENCODINGS[tag], text.room)
     except (KeyError, UnicodeDecodeError):
-        return f"{label}=#{name[value:value_end].hex()}"
-    return f"{label}={_escaped(text)}"
+        text.write("=#")
+        _write_hexadecimal(text, name[value:value_end])
+    else:
+        text.write("=")
+        _write_escaped(text, shown)
 
 
-def _escaped(text: str) -> str:
-    return EDGE_SPACE.sub(r"\\ ", "".join(map(_escaped_character, text)))
+def _decoded(name: bytes, start: int, end: int, encoding: str, room: int) -> str:
+    """The text of a value, or as much of its beginning as there is room for."""
+    shown = min(end, start + LONGEST_ENCODED * (room + 1))
+    decoder = codecs.getincrementaldecoder(encoding)()
+    return decoder.decode(name[start:shown], final=shown == end)
+
+
+def _write_hexadecimal(text: _BoundedText, octets: bytes) -> None:
+    room = text.room // 2
+    text.write(octets[:room].hex())
+    if len(octets) > room:
+        raise _Full
+
+
+def _write_escaped(text: _BoundedText, value: str) -> None:
+    if len(value) <= text.room and value.isprintable() and not NOT_PLAIN.search(value):
+        text.write(value)
+        return
+    last = len(value) - 1
+    for index, character in enumerate(value):
+        is_edge = character == " " and index in (0, last)
+        text.write("\\ " if is_edge else _escaped_character(character))
 
 
 def _escaped_character(character: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._text import shown
 from .hostnames import LONGEST_NAME
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _repeated_pins(
         if (earlier := first.setdefault(entry.pin, where)) != where:
             yield ("pins", index), f"the same pin as {earlier}: give it once, with one role"
         elif entry.key and (earlier := named.setdefault(entry.key, where)) != where:
-            yield ("pins", index, "key"), f"{entry.key!r} is already the name of {earlier}"
+            yield ("pins", index, "key"), f"{shown(entry.key)} is already the name of {earlier}"
     for index, pin in enumerate(deny):
         where = f"deny[{index}]"
         if pin is not None and (earlier := first.setdefault(pin, where)) != where:
