@@ -308,7 +308,7 @@ MISSING = [
 def test_a_file_that_is_not_there_is_not_found(folder: Path, name: str) -> None:
     with pytest.raises(CertificateNotFound) as caught:
         pins_from_files(folder, name)
-    assert repr(name) in str(caught.value)
+    assert repr(name)[:200] in str(caught.value)
     assert isinstance(caught.value, FileNotFoundError)
 
 

@@ -2,11 +2,13 @@
 
 import re
 import shutil
+import ssl
 import subprocess
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import certifi
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -251,6 +253,120 @@ def test_the_lengths_inside_a_public_key_are_definite_and_in_their_shortest_form
     ):
         with pytest.raises(DerError, match="length"):
             read_public_key(wrong)
+
+
+OID = tlv(OBJECT_IDENTIFIER, b"\x2b\x65\x70")
+# Parameters of an algorithm, as curves and RSASSA-PSS have them: any of DER, but nothing else
+PARAMETERS = {
+    "none": b"",
+    "null": tlv(NULL),
+    "a named curve": OID,
+    "numbers": tlv(
+        SEQUENCE, tlv(INTEGER, b"\0\x80"), tlv(INTEGER, b"\xff\x7f"), tlv(INTEGER, b"\0")
+    ),
+    "tables in tables": tlv(0xA0, tlv(SEQUENCE, OID, tlv(0xA1, tlv(SET, tlv(0x01, b"\xff"))))),
+    "bits": tlv(SEQUENCE, tlv(BIT_STRING, b"\x03\xf8"), tlv(BIT_STRING, b"\0"), tlv(0x80, b"\1")),
+}
+NO_PARAMETERS = {
+    "null, long length": b"\x05\x81\x00",
+    "null, indefinite": b"\x05\x80\x00\x00",
+    "null with content": tlv(NULL, b"\0"),
+    "two of them": tlv(NULL) * 2,
+    "half of one": b"\x05",
+    "long length inside": tlv(SEQUENCE, tlv(0xA0, b"\x04\x81\x01x")),
+    "five octets of length": tlv(SEQUENCE, b"\x04\x85\0\0\0\0\x01x"),
+    "longer than what surrounds it": tlv(SEQUENCE, b"\x04\x02x"),
+    "cut off inside": tlv(SEQUENCE, b"\x04"),
+    "cut off inside its length": tlv(SEQUENCE, b"\x04\x82\x01"),
+    "end of contents": tlv(SEQUENCE, b"\0\0"),
+    "integer, leading zeros": tlv(SEQUENCE, tlv(INTEGER, b"\0\x7f")),
+    "integer, leading ones": tlv(SEQUENCE, tlv(INTEGER, b"\xff\x80")),
+    "integer, empty": tlv(SEQUENCE, tlv(INTEGER)),
+    "enumerated, leading zeros": tlv(SEQUENCE, tlv(0x0A, b"\0\0")),
+    "boolean, neither": tlv(SEQUENCE, tlv(0x01, b"\x01")),
+    "boolean, two": tlv(SEQUENCE, tlv(0x01, b"\xff\xff")),
+    "bits, empty": tlv(SEQUENCE, tlv(BIT_STRING)),
+    "bits, eight unused": tlv(SEQUENCE, tlv(BIT_STRING, b"\x08\0")),
+    "bits, unused but set": tlv(SEQUENCE, tlv(BIT_STRING, b"\x03\xff")),
+    "bits, unused of none": tlv(SEQUENCE, tlv(BIT_STRING, b"\x01")),
+    "bits in pieces": tlv(BIT_STRING | 0x20, tlv(BIT_STRING, b"\0x")),
+    "octets in pieces": tlv(OCTET_STRING | 0x20, tlv(OCTET_STRING, b"x")),
+    "text in pieces": tlv(UTF8_STRING | 0x20, tlv(OCTET_STRING, b"x")),
+    "identifier, empty": tlv(OBJECT_IDENTIFIER),
+    "identifier, cut off": tlv(OBJECT_IDENTIFIER, b"\x2b\x80"),
+    "identifier, stray zero": tlv(OBJECT_IDENTIFIER, b"\x2b\x80\x01"),
+    "identifier, stray zero in front": tlv(OBJECT_IDENTIFIER, b"\x80\x2b"),
+    "sequence, not constructed": tlv(SEQUENCE & ~0x20),
+    "set, not constructed": tlv(SET & ~0x20),
+    "tag of several octets": tlv(SEQUENCE, b"\x1f\x1f\0"),
+    "constructed tag of several octets": tlv(SEQUENCE, b"\xbf\x1f\0"),
+}
+IN_WHICH = {
+    "signature": lambda algorithm: certificate_with(signature=algorithm),
+    "signatureAlgorithm": lambda algorithm: certificate_with(signatureAlgorithm=algorithm),
+    "both": lambda each: certificate_with(signature=each, signatureAlgorithm=each),
+    "key": lambda each: certificate_with(subjectPublicKeyInfo=key_with(algorithm=each)),
+}
+in_each_algorithm = pytest.mark.parametrize("make", IN_WHICH.values(), ids=IN_WHICH)
+
+
+@in_each_algorithm
+@pytest.mark.parametrize("parameters", PARAMETERS.values(), ids=PARAMETERS)
+def test_any_parameters_of_an_algorithm_are_read(
+    make: Callable[[bytes], bytes], parameters: bytes
+) -> None:
+    assert read_certificate(make(tlv(SEQUENCE, OID, parameters)))
+
+
+@in_each_algorithm
+@pytest.mark.parametrize("parameters", NO_PARAMETERS.values(), ids=NO_PARAMETERS)
+def test_parameters_of_an_algorithm_that_are_not_strict_der_are_refused(
+    make: Callable[[bytes], bytes], parameters: bytes
+) -> None:
+    algorithm = tlv(SEQUENCE, OID, parameters)
+    with pytest.raises(DerError):
+        read_certificate(make(algorithm))
+    with pytest.raises(DerError):
+        read_public_key(key_with(algorithm=algorithm))
+
+
+def test_parameters_may_be_nested_deeply() -> None:
+    nested = b""
+    for _ in range(5000):
+        nested = tlv(SEQUENCE, nested)
+    assert read_public_key(key_with(algorithm=tlv(SEQUENCE, OID, nested)))
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("version", tlv(0xA0, tlv(INTEGER, b"\0"))),  # the default, which DER leaves out
+        ("version", tlv(0xA0, tlv(INTEGER, b"\x03"))),
+        ("version", tlv(0xA0, tlv(INTEGER, b"\0\x02"))),
+        ("version", tlv(0xA0, tlv(INTEGER, b"\x02"), tlv(NULL))),
+        ("version", tlv(0xA0)),
+        ("serialNumber", tlv(INTEGER)),
+        ("serialNumber", tlv(INTEGER, b"\0\x01")),
+        ("serialNumber", tlv(INTEGER, b"\xff\xff")),
+        ("validity", tlv(SEQUENCE)),
+        ("validity", tlv(SEQUENCE, tlv(UTC_TIME, b"250101000000Z"))),
+        ("validity", tlv(SEQUENCE, *[tlv(UTC_TIME, b"250101000000Z")] * 3)),
+        ("validity", tlv(SEQUENCE, *[tlv(UTC_TIME, b"2501010000Z")] * 2)),
+        ("validity", tlv(SEQUENCE, *[tlv(UTC_TIME, b"250101000000+0000")] * 2)),
+        ("validity", tlv(SEQUENCE, *[tlv(0x18, b"20250101000000.5Z")] * 2)),
+        ("validity", tlv(SEQUENCE, *[with_longer_length(tlv(UTC_TIME, b"250101000000Z"))] * 2)),
+    ],
+)
+def test_numbers_and_times_are_written_in_the_one_way(field: str, wrong: bytes) -> None:
+    with pytest.raises(DerError, match=field):
+        read_certificate(certificate_with(**{field: wrong}))
+
+
+def test_late_times_are_read() -> None:
+    late = tlv(SEQUENCE, tlv(UTC_TIME, b"491231235959Z"), tlv(0x18, b"20500101000000Z"))
+    assert read_certificate(certificate_with(validity=late))
+    assert read_certificate(certificate_with(version=tlv(0xA0, tlv(INTEGER, b"\x01"))))
+    assert read_certificate(certificate_with(serialNumber=tlv(INTEGER, b"\0\xff")))
 
 
 @pytest.mark.parametrize("size", [0x7F, 0x80, 0xFF, 0x100, 0xFFFF, 0x10000, 0x123456])
@@ -667,6 +783,15 @@ def test_what_others_read_strictly_is_read() -> None:
     """The reader refuses no certificate of the corpus, and cryptography agrees about each."""
     assert len(CORPUS) >= 16
     assert all(map(check_against_cryptography, CORPUS.values()))
+
+
+def test_the_authorities_of_this_system_are_read() -> None:
+    """Certificates as they are found in the wild."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    authorities = context.get_ca_certs(binary_form=True)
+    assert len(authorities) > 100
+    assert all(map(check_against_cryptography, authorities))
 
 
 LAX = {

@@ -20,7 +20,7 @@ EXTRAS = {
     "client": "httpx2",
     "lab": "cryptography",
     "testing": "cryptography",
-    "editing": "tomlkit",
+    "editing": "cryptography",
     "cli": "typer",
 }
 CORE = [path for path in sorted(PACKAGE.glob("*.py")) if path.stem not in {*EXTRAS, "__main__"}]

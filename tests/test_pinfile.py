@@ -21,7 +21,6 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import keypin._pinfile_lines
 import keypin.pinfile
 from keypin import HostnameError, Pin, PinFileError, PinFormatError, PinSet, PinSetError, Rule
 from keypin.pinfile import Defaults, HostEntry, PinEntry, PinFile
@@ -784,12 +783,83 @@ def test_the_line_of_an_error_among_many_hosts_is_found_soon() -> None:
     ] == (3, "wrong")
 
 
-def test_the_search_for_lines_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keypin._pinfile_lines, "BUDGET", 2000)
-    found = errors(WRONG["types"])
-    assert len(found) == len(marked(WRONG["types"]))
-    assert None in [line for line, _, _ in found]
-    assert {line for line, _, _ in found} <= {None, *(line for line, _ in marked(WRONG["types"]))}
+@pytest.mark.parametrize("format", ["toml", "json"])
+def test_a_wrong_file_is_read_by_the_library_once(
+    format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much is wrong with it: the lines are told without asking the library again."""
+    if format == "toml":
+        text = HEAD + "".join(f"a{i}.b = 1\n" for i in range(8000))
+    else:
+        text = json.dumps({"schema": 1, "version": 1} | {f"a{i}": {"b": 1} for i in range(8000)})
+    module = tomllib if format == "toml" else json
+    loads, read = module.loads, []
+
+    def counted(text: str, **options: Any) -> object:
+        read.append(len(text))
+        return loads(text, **options)
+
+    monkeypatch.setattr(module, "loads", counted)
+    found = errors(text, format)
+    assert len(found) == 100
+    assert sum(read) == len(text)
+    if format == "toml":
+        assert [line for line, _, _ in found] == list(range(3, 103))
+
+
+SMALL = "schema = 1\nversion = 1\n"
+HOSTILE = {
+    "a header of many parts": ("toml", "[" + ".".join("a" * 2000) + "]\n"),
+    "a key of many parts": ("toml", ".".join("a" * 2000) + " = 1\n"),
+    "a key of many parts in a table": ("toml", "x = { " + ".".join("a" * 2000) + " = 1 }\n"),
+    "tables in tables": ("toml", "a = " + "{ a = " * 5000 + "1" + " }" * 5000),
+    "lists in lists": ("toml", "a = " + "[" * 5000 + "]" * 5000),
+    "a host of many parts": ("toml", f"{SMALL}[[host]]\n{'.'.join('a' * 2000)} = 1\n"),
+    "tables as pins": ("toml", f"{SMALL}[[host]]\nname = 'a.b'\npins.{'.'.join('a' * 900)} = 1"),
+    "a huge number": ("toml", f"{SMALL}x = 0x{'f' * 1_000_000}\n"),
+    "a huge version": ("toml", f"schema = 1\nversion = 0b{'1' * 1_000_000}\n"),
+    "a huge schema": ("toml", f"schema = 0o{'7' * 1_000_000}\nversion = 1\n"),
+    "no numbers": ("toml", "schema = nan\nversion = inf\n"),
+    "wrong keys": ("toml", SMALL + "".join(f"a{i}.b = 1\n" for i in range(20_000))),
+    "wrong hosts": ("toml", SMALL + "".join(f"[[host]]\nname = {i}\n" for i in range(20_000))),
+    "wrong pins": ("toml", f"{SMALL}[[host]]\nname = 'a.b'\npins = [{'5, ' * 50_000}]\n"),
+    "NUL": ("toml", f"{SMALL}x = '\0'\n"),
+    "a surrogate": ("toml", f"{SMALL}'\udc80' = '\ud800'\n"),
+    "objects in objects": ("json", '{"a":' * 100_000 + "1" + "}" * 100_000),
+    "arrays in arrays": ("json", '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"),
+    "names again and again": ("json", "{" + '"version": 1, ' * 50_000 + '"schema": 1}'),
+    "no numbers in JSON": ("json", '{"schema": 1, "version": NaN, "host": [-Infinity, 1e999]}'),
+    "empty objects": ("json", '{"schema": 1, "version": 1, "host": [' + "{}, " * 50_000 + "{}]}"),
+    "surrogates in JSON": (
+        "json",
+        '{"schema": 1, "\\ud800": "\\udfff", "host": [{"name": "\\ud800"}]}',
+    ),
+}
+
+
+@pytest.mark.parametrize(("format", "text"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_file_is_refused_like_any_other(tmp_path: Path, format: str, text: str) -> None:
+    """With an error of the ordinary kind, and in the time that the library takes to read it."""
+    assert error_of(text, format)
+    path = tmp_path / f"pins.{format}"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(PinFileError):
+        PinSet.load(path)
+
+
+def error_of(text: str, format: str) -> PinFileError:
+    with pytest.raises(PinFileError) as caught:
+        PinSet.loads(text, format)  # type: ignore[arg-type]
+    return caught.value
+
+
+@pytest.mark.parametrize("format", ["toml", "json"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
+def test_other_encodings_are_refused(tmp_path: Path, format: str, encoding: str) -> None:
+    path = tmp_path / f"pins.{format}"
+    path.write_bytes((EXAMPLE if format == "toml" else as_json(EXAMPLE)).encode(encoding))
+    with pytest.raises(PinFileError, match=r"not UTF-8|byte order mark|not TOML|not JSON"):
+        PinSet.load(path)
 
 
 # Entries without effect

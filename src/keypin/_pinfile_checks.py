@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._text import shown
 from .hostnames import LONGEST_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
 
-    from ._pinfile_lines import Path
+    from ._toml_spans import Path
     from .pin import Pin
     from .pinfile import PinEntry
 
@@ -67,7 +68,7 @@ def _repeated_pins(
         if (earlier := first.setdefault(entry.pin, where)) != where:
             yield ("pins", index), f"the same pin as {earlier}: give it once, with one role"
         elif entry.key and (earlier := named.setdefault(entry.key, where)) != where:
-            yield ("pins", index, "key"), f"{entry.key!r} is already the name of {earlier}"
+            yield ("pins", index, "key"), f"{shown(entry.key)} is already the name of {earlier}"
     for index, pin in enumerate(deny):
         where = f"deny[{index}]"
         if pin is not None and (earlier := first.setdefault(pin, where)) != where:

@@ -7,6 +7,7 @@ from importlib.resources import abc
 from typing import TYPE_CHECKING
 
 from ._der import DerError, read_certificate, read_public_key
+from ._text import cut, shown
 from .errors import CertificateFormatError, CertificateNotFound
 from .pin import Pin
 
@@ -28,7 +29,7 @@ NOT_READABLE = (OSError, ValueError, getattr(abc, "TraversalError", OSError))
 
 PRIVATE_KEY = "a private key, which must not be in a program"
 
-PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")  # anywhere: tools write text above it
+PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,60})-----")  # anywhere: tools write text above it
 SEQUENCE = b"\x30"
 # How the content of the outermost SEQUENCE begins, and that of a SEQUENCE directly inside it
 BEGINNINGS = (
@@ -68,7 +69,7 @@ def _read(folder: Path | Traversable, name: str) -> bytes:
     # Windows takes a part of dots and spaces for "." or "..", and a colon for a drive or a stream
     if any(not part.strip(". ") or "\\" in part or ":" in part for part in parts):
         raise CertificateNotFound(
-            f"{name!r} is not a name inside the folder of certificates: give a plain file name"
+            f"{shown(name)} is not a name inside the folder of certificates: give a plain file name"
         )
     file = folder
     try:
@@ -76,7 +77,9 @@ def _read(folder: Path | Traversable, name: str) -> bytes:
             file = file / part
         return file.read_bytes()
     except NOT_READABLE as error:
-        raise CertificateNotFound(f"no certificate file {name!r} in {folder}: {error}") from None
+        raise CertificateNotFound(
+            f"no certificate file {shown(name)} in {folder}: {error}"
+        ) from None
 
 
 def read_server_certificate(data: bytes, name: str) -> bytes:
@@ -89,11 +92,11 @@ def read_server_certificate(data: bytes, name: str) -> bytes:
         fields = read_certificate(data)
     except DerError as error:
         found = describe_other_format(data) or f"not a certificate in DER ({error})"
-        raise CertificateFormatError(f"{name}: {found}. {HOW_TO_GET_ONE}") from None
+        raise CertificateFormatError(f"{cut(name, 300)}: {found}. {HOW_TO_GET_ONE}") from None
     if fields.issuer == fields.subject:
         raise CertificateFormatError(
-            f"{name}: a self-signed certificate. Pins add to the verification by a certificate"
-            f" authority and cannot replace it. {HOW_TO_GET_ONE}"
+            f"{cut(name, 300)}: a self-signed certificate. Pins add to the verification by a"
+            f" certificate authority and cannot replace it. {HOW_TO_GET_ONE}"
         )
     return data
 

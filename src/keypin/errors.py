@@ -10,6 +10,8 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
+from ._text import LONGEST_TEXT, and_more, cut
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -37,11 +39,16 @@ __all__ = [
     "find_error",
 ]
 
+LONGEST_PROBLEM = 1500  # characters that are shown of one with a pin file
+LONGEST_FILE_NAME = 1000
 APPLICATION_VERIFICATION = 50  # X509_V_ERR_APPLICATION_VERIFICATION
 
 
 class KeypinError(Exception):
-    """Everything that keypin raises of its own."""
+    """Everything that keypin raises of its own; no text is longer than 10,000 characters."""
+
+    def __str__(self) -> str:
+        return cut(super().__str__(), LONGEST_TEXT)
 
 
 class PinFormatError(KeypinError, ValueError):
@@ -75,7 +82,7 @@ class PinFileProblem(NamedTuple):
 
 
 class PinFileError(PinSetError):
-    """A pin file that cannot be read or written; the message lists every problem found.
+    """A pin file that cannot be read or written; the message lists the problems found.
 
     Attributes:
         name: the file, or the name that was given for its text; None if there is none.
@@ -95,13 +102,23 @@ class PinFileError(PinSetError):
         self.problems = tuple(problems)
         first = self.problems[0]
         self.line, self.key = first.line, first.key
-        where = "pin file" if name is None else name
+        where = "pin file" if name is None else cut(name, LONGEST_FILE_NAME)
         if len(self.problems) == 1:
             separator = ": " if first.line is None else ", "
-            super().__init__(f"{where}{separator}{first}")
+            super().__init__(f"{where}{separator}{cut(str(first), LONGEST_PROBLEM)}")
         else:
             head = f"{where}: {len(self.problems)} problems"
-            super().__init__("\n  ".join([head, *map(str, self.problems)]))
+            super().__init__("\n".join([head, *self._lines(LONGEST_TEXT - len(head) - 100)]))
+
+    def _lines(self, room: int) -> Iterator[str]:
+        """A line for each problem, as long as there is room, and one for the others."""
+        for number, problem in enumerate(self.problems):
+            line = "  " + cut(str(problem), LONGEST_PROBLEM)
+            room -= len(line) + 1
+            if room < 0:
+                yield from and_more(len(self.problems) - number, "problems")
+                return
+            yield line
 
     def __reduce__(self) -> tuple[type[PinFileError], tuple[object, ...]]:
         return type(self), (self.name, self.problems)
@@ -155,7 +172,8 @@ class PinMismatch(KeypinError, ssl.SSLCertVerificationError):
     Attributes:
         host: the server name that TLS verified against, in normal form; None if there was none.
         port: the peer's port where the connection is a socket, else None.
-        served: (pin, subject) of each certificate of the verified chain, leaf first.
+        served: (pin, subject) of each certificate of the verified chain, leaf first; a subject
+            of more than 400 characters is cut, and ends with an ellipsis then.
         expected: the pins of the rule.
         reason: a `keypin.Reason`; its text says why.
         verdict: the whole decision, a `keypin.Verdict`.
@@ -172,7 +190,7 @@ class PinMismatch(KeypinError, ssl.SSLCertVerificationError):
         if isinstance(verdict, str):  # some libraries make errors anew: type(error)(str(error))
             from .pinset import Reason, Verdict
 
-            report, verdict = verdict, Verdict(None, Reason.ONLY_TEXT)
+            report, verdict = cut(verdict, LONGEST_TEXT), Verdict(None, Reason.ONLY_TEXT)
         else:
             report = verdict.report()
         super().__init__(ssl.SSLErrorNumber.SSL_ERROR_SSL, report)

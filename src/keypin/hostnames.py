@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from ._text import shown
 from .errors import HostnameError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = ["certificate_names", "normalise", "normalise_pattern"]
 LABEL = re.compile(r"[a-z0-9_-]{1,63}")  # underscores are not host names, but servers have them
 ENDS_IN_A_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$")  # WHATWG URL: such a host is IPv4
 LONGEST_NAME = 253
+LONGEST_TEXT = 4 * LONGEST_NAME  # of a name, before what IDNA leaves out
 
 
 @lru_cache(maxsize=4096)
@@ -36,15 +38,19 @@ def normalise(host: str) -> str:
     ('api.example.com', 'xn--bcher-kva.example', '::1')
     """
     if not isinstance(host, str):
-        raise HostnameError(f"a host is a str, not {host!r}")
+        raise HostnameError(f"a host is a str, not {shown(host)}")
+    if len(host) > LONGEST_TEXT:
+        raise HostnameError(f"not a host name: {shown(host)} is too long")
     address = _ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
     if address is not None:
         return address
     name = _a_labels(host).removesuffix(".")
     if len(name) > LONGEST_NAME or not all(map(LABEL.fullmatch, name.split("."))):
-        raise HostnameError(f"not a host name: {host!r}; give it without scheme, port and path")
+        raise HostnameError(
+            f"not a host name: {shown(host)}; give it without scheme, port and path"
+        )
     if ENDS_IN_A_NUMBER.search(name):
-        raise HostnameError(f"not a host name: {host!r} looks like an IP address but is none")
+        raise HostnameError(f"not a host name: {shown(host)} looks like an IP address but is none")
     return name
 
 
@@ -56,7 +62,7 @@ def _a_labels(host: str) -> str:
     try:
         return idna.encode(host, uts46=True, std3_rules=True).decode("ascii").lower()
     except UnicodeError as error:  # idna's own errors are UnicodeErrors
-        raise HostnameError(f"not a host name: {host!r}: {error}") from None
+        raise HostnameError(f"not a host name: {shown(host)}: {error}") from None
 
 
 def normalise_pattern(pattern: str) -> str:
@@ -73,17 +79,19 @@ def normalise_pattern(pattern: str) -> str:
     '**.example.com'
     """
     if not isinstance(pattern, str):
-        raise HostnameError(f"a host pattern is a str, not {pattern!r}")
+        raise HostnameError(f"a host pattern is a str, not {shown(pattern)}")
     stars, dot, base = pattern.partition(".")
     if not dot or stars not in {"*", "**"}:
         if "*" in pattern:
             raise HostnameError(
-                f"a wildcard is '*.' or '**.' before a domain, nothing else: {pattern!r}"
+                f"a wildcard is '*.' or '**.' before a domain, nothing else: {shown(pattern)}"
             )
         return _unambiguous(pattern)
     domain = _unambiguous(base)
     if "." not in domain or _ip_address(domain) is not None:
-        raise HostnameError(f"a wildcard needs a domain of two labels or more below: {pattern!r}")
+        raise HostnameError(
+            f"a wildcard needs a domain of two labels or more below: {shown(pattern)}"
+        )
     return f"{stars}.{domain}"
 
 
@@ -101,7 +109,8 @@ def _unambiguous(host: str) -> str:
             return name  # this spelling leads Python nowhere
         if python != name:
             raise HostnameError(
-                f"{host!r} is {name} to browsers and {python} to Python: write the one you mean"
+                f"{shown(host)} is {name} to browsers and {python} to Python: write the"
+                " one you mean"
             )
     return name
 
@@ -115,20 +124,14 @@ def certificate_names(host: str, certificate: Mapping[str, Any]) -> bool:
     """
     names = certificate.get("subjectAltName", ())
     if _ip_address(host) is not None:
-        return any(
-            kind == "IP Address" and _ip_address(name.strip()) == host for kind, name in names
-        )
-    return any(kind == "DNS" and _name_covers(name, host) for kind, name in names)
-
-
-def _name_covers(name: str, host: str) -> bool:
-    if not name.isascii():  # outside ASCII, lower() makes different names equal
-        return False
-    name = name.lower()
-    if not name.startswith("*."):
-        return name == host
-    parent = name[2:]
-    return "." in parent and host.partition(".")[2] == parent
+        is_same = host.__eq__ if ":" not in host else lambda name: _ip_address(name) == host
+        return any(kind == "IP Address" and is_same(name.strip()) for kind, name in names)
+    wanted = {host}
+    _, _, parent = host.partition(".")
+    if "." in parent:
+        wanted.add(f"*.{parent}")
+    # outside ASCII, lower() makes different names equal
+    return any(kind == "DNS" and name.lower() in wanted and name.isascii() for kind, name in names)
 
 
 def _ip_address(text: str) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ._der import DerError, read_certificate, read_public_key
 from ._immutable import Immutable
+from ._text import shown
 from .errors import CertificateFormatError, PinFormatError
 
 if TYPE_CHECKING:
@@ -53,9 +54,9 @@ class Pin(Immutable):
             PinFormatError: not 32 bytes.
         """
         if not isinstance(digest, bytes):
-            raise PinFormatError(f"a digest is bytes, not {digest!r}")
+            raise PinFormatError(f"a digest is bytes, not {shown(digest)}")
         if len(digest) != DIGEST_SIZE:
-            raise PinFormatError(f"a SHA-256 digest has {DIGEST_SIZE} bytes, not {digest!r}")
+            raise PinFormatError(f"a SHA-256 digest has {DIGEST_SIZE} bytes, not {shown(digest)}")
         pin = cls.__new__(cls)
         object.__setattr__(pin, "digest", digest)
         return pin
@@ -107,13 +108,13 @@ def _digest(text: str) -> bytes:
     try:
         digest = binascii.a2b_base64(encoded, strict_mode=True)
     except ValueError:
-        raise PinFormatError(f"not base64: {text!r}") from None
+        raise PinFormatError(f"not base64: {shown(text)}") from None
     if len(digest) != DIGEST_SIZE:
         raise PinFormatError(
-            f"a SHA-256 pin has {DIGEST_SIZE} bytes, this one {len(digest)}: {text!r}"
+            f"a SHA-256 pin has {DIGEST_SIZE} bytes, this one {len(digest)}: {shown(text)}"
         )
     if _base64(digest) != encoded:
-        raise PinFormatError(f"stray bits at the end of the base64: {text!r}")
+        raise PinFormatError(f"stray bits at the end of the base64: {shown(text)}")
     return digest
 
 
@@ -130,7 +131,7 @@ def _base64_part(text: str) -> str:
                 if len(encoded) == 43 and start == "sha256//":
                     continue
                 return encoded
-    raise PinFormatError(f"not a pin: {text!r}; a pin is written {TEXT_FORMS}")
+    raise PinFormatError(f"not a pin: {shown(text)}; a pin is written {TEXT_FORMS}")
 
 
 @lru_cache(maxsize=1024)

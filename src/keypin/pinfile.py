@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from datetime import date
     from typing import Any, Self
 
-    from ._pinfile_lines import Path
+    from ._toml_spans import Path
     from .pin import Pin
     from .pinset import Match, Mode, OnExpiry, Unlisted
 
@@ -285,7 +285,7 @@ class PinFile(Immutable):
         with suppress(_TooManyProblems):
             found = reader.read(document)
         if reader.problems:
-            raise PinFileError(name, _with_lines(reader.problems, text, form, document))
+            raise PinFileError(name, _with_lines(reader.problems, text, form))
         return cls._restore(found)
 
     @classmethod
@@ -517,11 +517,11 @@ def _not_toml(said: str, text: str, name: str | None) -> PinFileError:
 
 
 def _with_lines(
-    problems: Iterable[tuple[Path, str]], text: str, form: Format, document: object
+    problems: Iterable[tuple[Path, str]], text: str, form: Format
 ) -> list[PinFileProblem]:
     from ._pinfile_lines import json_lines, toml_lines
 
-    line_of = json_lines(text) if form == "json" else toml_lines(text, document)
+    line_of = json_lines(text) if form == "json" else toml_lines(text)
     found = [PinFileProblem(line_of(path), _key(path), text) for path, text in problems]
     return sorted(found, key=lambda problem: problem.line or 0)
 

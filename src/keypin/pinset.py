@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ._der import DerError, name_text, read_certificate
 from ._immutable import Immutable
+from ._text import and_more, cut, shown
 from .errors import CertificateFormatError, HostnameError, PinSetError
 from .hostnames import normalise, normalise_pattern
 from .pin import Pin, pin_of
@@ -68,6 +69,14 @@ DEFAULT_ADVICE = """If the key was changed on purpose, check it with the server'
   If not, somebody stands between this program and its server."""
 
 
+# What a report shows, so that it stays below 10,000 characters
+MOST_CERTIFICATES = 8
+MOST_NOTED = 2
+MOST_PINS = 40
+LONGEST_SUBJECT = 420
+LONGEST_HOST = 300
+
+
 class Rule(Immutable):
     """Which keys hold for which hosts.
 
@@ -113,12 +122,12 @@ class Rule(Immutable):
         exclude: bool = False,
     ) -> None:
         """See the class."""
-        where = "every host" if host is None else repr(host)
+        where = "every host" if host is None else shown(host)
         _one_of("match", match, ("chain", "leaf"))
         _one_of("mode", mode, ("enforce", "report"))
         _one_of("on_expiry", on_expiry, ("enforce", "allow"))
         if not isinstance(exclude, bool):
-            raise PinSetError(f"exclude is True or False, not {exclude!r}")
+            raise PinSetError(f"exclude is True or False, not {shown(exclude)}")
         self._set(
             host=None if host is None else normalise_pattern(host),
             pins=_pins(pins, f"pins of {where}"),
@@ -134,7 +143,9 @@ class Rule(Immutable):
         if not self.exclude and not self.pins:
             raise PinSetError(f"the rule for {where} has no pins (to leave it out: exclude=True)")
         if both := set(self.pins) & set(self.deny):
-            raise PinSetError(f"pinned and denied for {where}: {', '.join(map(str, both))}")
+            first = ", ".join(map(str, sorted(both)[:3]))
+            more = f" and {len(both) - 3:,} more" if len(both) > 3 else ""
+            raise PinSetError(f"pinned and denied for {where}: {first}{more}")
 
     def check(self, host: str, chain: Sequence[bytes], *, now: datetime | None = None) -> Verdict:
         """Decide on a host that this rule is for; see `PinSet.check`."""
@@ -181,7 +192,8 @@ class Verdict(NamedTuple):
         rule: the rule that decided; None for a host in no rule.
         pin: the pin that matched.
         depth: where in the verified chain, 0 for the leaf.
-        served: (pin, subject) of each certificate, leaf first; only where nothing matched.
+        served: (pin, subject) of each certificate, leaf first; only where nothing matched. A
+            subject of more than 400 characters is cut, and ends with an ellipsis then.
         expired: the rule is past its `expires`.
         port: the peer's port, where known.
     """
@@ -218,25 +230,45 @@ class Verdict(NamedTuple):
         return self.rule.pins if self.rule else ()
 
     def report(self) -> str:
-        """The text of the error and of the log line: host, served chain, pins, what to do."""
+        """The text of the error and of the log line: host, served chain, pins, what to do.
+
+        At most 10,000 characters, whatever the certificates and the rule are; what is left out is
+        said to be.
+        """
         host = self.host or "a server without a name"
         if self.reason is Reason.BAD_HOST:
-            host = ascii(self.host)  # it may hold anything, and goes to logs and terminals
+            # it may hold anything, and goes to logs and terminals
+            host = cut(ascii(host[:LONGEST_HOST]), LONGEST_HOST)
         where = host if self.port is None else f"{host}:{self.port}"
         action = "accepted" if self.accepted else "refused"
         lines = [f"keypin {action} {where}: {self.reason}"]
         if self.served:
             lines.append("  served, leaf first:")
-            lines += [f"    {pin}  {subject}{self._note(pin)}" for pin, subject in self.served]
+            lines += self._served_lines()
         if self.rule is not None and not self.rule.exclude:
             pattern = "every host" if self.rule.host is None else self.rule.host
             lines.append(f"  pinned for {pattern}, any one of ({self.rule.match}):")
-            lines += [f"    {pin}" for pin in self.rule.pins]
+            pins = self.rule.pins
+            lines += [f"    {pin}" for pin in pins[:MOST_PINS]]
+            lines += and_more(len(pins) - MOST_PINS, "pins")
             if self.expired and self.rule.expires is not None:
                 lines.append(f"  these pins expired on {self.rule.expires:%Y-%m-%d %H:%M %Z}")
         if not self.matched:
             lines.append("  " + ADVICE.get(self.reason, DEFAULT_ADVICE))
         return "\n".join(lines)
+
+    def _served_lines(self) -> Iterator[str]:
+        left_out = 0
+        shown = 0
+        for pin, subject in self.served:
+            note = self._note(pin)
+            # of a long chain the first, and those that explain the decision
+            if shown < MOST_CERTIFICATES or (note and shown < MOST_CERTIFICATES + MOST_NOTED):
+                shown += 1
+                yield f"    {pin}  {cut(subject, LONGEST_SUBJECT)}{note}"
+            else:
+                left_out += 1
+        yield from and_more(left_out, "certificates")
 
     def _note(self, pin: Pin) -> str:
         if self.rule is not None and pin in self.rule.deny:
@@ -444,24 +476,24 @@ class PinSet(Immutable):
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise PinSetError(f"{name} is one of {', '.join(map(repr, allowed))}, not {value!r}")
+        raise PinSetError(f"{name} is one of {', '.join(map(repr, allowed))}, not {shown(value)}")
 
 
 def _rules(values: object) -> tuple[Rule, ...]:
     if isinstance(values, Mapping):
         return tuple(Rule(host, pins) for host, pins in values.items())
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise PinSetError(f"a list of Rules or a mapping of hosts to pins, not {values!r}")
+        raise PinSetError(f"a list of Rules or a mapping of hosts to pins, not {shown(values)}")
     rules = tuple(values)
     for rule in rules:
         if not isinstance(rule, Rule):
-            raise PinSetError(f"not a Rule: {rule!r}")
+            raise PinSetError(f"not a Rule: {shown(rule)}")
     return rules
 
 
 def _pins(values: Iterable[Pin | str], where: str) -> tuple[Pin, ...]:
     if isinstance(values, str | bytes | Pin) or not isinstance(values, Iterable):
-        raise PinSetError(f"{where}: a list of pins, not {values!r}")
+        raise PinSetError(f"{where}: a list of pins, not {shown(values)}")
     pins = (value if isinstance(value, Pin) else Pin(value) for value in values)
     return tuple(dict.fromkeys(pins))
 
@@ -489,7 +521,7 @@ def _moment(expires: date | datetime | None) -> datetime | None:
             raise PinSetError(f"no such date in UTC: {expires}") from None
     if isinstance(expires, date):
         return datetime.combine(expires, time.min, UTC)
-    raise PinSetError(f"expires is a date or a datetime with a time zone, not {expires!r}")
+    raise PinSetError(f"expires is a date or a datetime with a time zone, not {shown(expires)}")
 
 
 def _subjects(chain: Sequence[bytes]) -> tuple[tuple[Pin, str], ...]:

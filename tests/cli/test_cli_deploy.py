@@ -218,6 +218,39 @@ def test_ctrl_c_during_a_reload_brings_the_old_files_back(work, first, monkeypat
     assert len(work.versions) == 1
 
 
+def test_killed_anywhere_it_leaves_what_is_served_and_the_next_one_returns_to_that(tmp_path):
+    """Killed at each change of the disk and at the reload; then a reload that fails."""
+    program = Path(__file__).with_name("deployments.py")
+    done = subprocess.run(
+        [sys.executable, program, tmp_path], capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    times = list(map(int, done.stdout.split()))
+    assert len(times) == 8
+    assert min(times) > 5
+    assert max(times) > 20
+
+
+def test_a_run_that_was_killed_before_the_server_was_told_is_not_returned_to(work, first):
+    work.deploy(first)
+    work.deploy(first.renew())
+    served = (work.to / "current").readlink()
+    killed = "sh -c 'kill -9 $PPID'"
+    chain, key = work.write(first.renew())
+    subprocess.run(
+        [sys.executable, "-m", "keypin", "deploy", "--candidate", chain, "--key", key, "--to",
+         work.to, "--pins", work.pins, "--cafile", work.cafile, "--reload", killed],
+        timeout=60,
+    )  # fmt: skip
+    assert (work.to / "current").readlink() != served
+    ended = work.deploy(first.renew(), reload=work.reload(code=3))
+    assert (ended.code, "is back at what it was" in ended.error) == (71, True)
+    assert (work.to / "current").readlink() == served
+    assert work.deploy(first.renew()).code == 0
+    assert len(work.versions) == 2
+    assert served.name in work.versions
+
+
 def test_without_a_command_only_the_files_change(work, first, tmp_path):
     chain, key = work.write(first)
     ended = work.keypin(

@@ -149,7 +149,9 @@ def test_a_dry_run_shows_the_difference_and_writes_nothing(keypin, file):
     ]
     assert "Nothing was written (--dry-run); pins.toml would be version 8:" in text
     assert file.read_text() == FILE
-    assert file.stat() == before
+    after = file.stat()
+    # not the time of access: reading the file may change it
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_the_expiry_of_a_host_can_be_put_off_with_a_new_pin(keypin, file):
@@ -176,7 +178,7 @@ def test_a_host_of_which_no_key_is_in_service_is_warned_of(keypin, file, role):
     assert ended.code == 0
     assert "new.example has no key in service (active or retiring)" in ended.error
     file.write_text(FILE.replace('"backup"', f'"{role}"'))
-    ended = keypin("remove", HOST, "2026")
+    ended = keypin("remove", HOST, "2026", "--in-service")
     assert ended.code == 0
     assert f"{HOST} has no key in service (active or retiring)" in ended.error
 
@@ -249,7 +251,7 @@ def test_an_excluded_host_is_not_pinned_by_the_way(keypin, file):
 
 
 def test_a_pin_is_removed_by_the_name_of_its_key_or_by_itself(keypin, file):
-    ended = keypin("remove", HOST, "2026")
+    ended = keypin("remove", HOST, "2026", "--in-service")
     assert ended.lines == ["pins.toml is now version 8:", f"{HOST}: removed 2026 (active)"]
     assert f"warning: {HOST} accepts one key only: {B}" in ended.error
     assert "# in service" not in file.read_text()
@@ -257,6 +259,32 @@ def test_a_pin_is_removed_by_the_name_of_its_key_or_by_itself(keypin, file):
     file.write_text(FILE)
     assert keypin("remove", HOST, B.replace("sha256/", "sha256//")).code == 0
     assert roles(file) == {"2026": "active"}
+
+
+@pytest.mark.parametrize("others", ["backup", "planned", "retiring"])
+def test_the_only_active_key_stays_unless_that_is_meant(keypin, file, others):
+    text = FILE.replace('"backup"', f'"{others}"')
+    file.write_text(text)
+    ended = keypin("remove", HOST, "2026")
+    assert (ended.code, ended.output) == (77, b"")
+    assert f"2026 (active) is the only active key of {HOST}" in ended.error
+    assert "If no server has this one any more: --in-service" in ended.error
+    assert file.read_text() == text
+    assert keypin("remove", HOST, "2026", "--in-service").code == 0
+    assert roles(file) == {"2027": others}
+
+
+def test_the_last_key_in_service_stays_and_one_of_two_does_not(keypin, file):
+    file.write_text(FILE.replace('"active"', '"retiring"'))
+    ended = keypin("remove", HOST, "2026")
+    assert (ended.code, "is the last key in service of" in ended.error) == (77, True)
+    file.write_text(FILE.replace('"active"', '"retiring"').replace('"backup"', '"active"'))
+    assert keypin("remove", HOST, "2026").code == 0
+    file.write_text(FILE.replace('"backup"', '"active"'))
+    assert keypin("remove", HOST, "2026").code == 0
+    file.write_text(FILE)
+    assert keypin("retire", HOST, "2026").code == 0
+    assert keypin("remove", HOST, "--in-service").code == 64
 
 
 def test_the_last_accepted_pin_stays(keypin, file):
@@ -519,7 +547,7 @@ def test_other_hosts_that_accept_a_revoked_key_are_named(keypin, file):
 
 EDITS = [
     ["add", HOST, "--from", C],
-    ["remove", HOST, "2026"],
+    ["remove", HOST, "2027"],
     ["promote", HOST, "2027"],
     ["retire", HOST, "2026"],
 ]

@@ -100,25 +100,33 @@ class Writer:
     def equals(self) -> str:
         return str(self.one_of(" = ", "=", "  =\t"))
 
+    def name(self, name: str) -> str:
+        """The name of a field, with or without quotes."""
+        return str(self.one_of(name, name, f'"{name}"', f"'{name}'"))
+
     def entry(self, *, bare: bool) -> tuple[PinEntry, list[str]]:
         """A pin and the fields that say it; one of which no more is known may be bare."""
         pin = self.unused.pop()
         role = self.one_of(None, "active", "planned", "retiring", "backup")
         key = self.one_of(None, f"key {len(self.unused)}, ]")
+        not_before = self.one_of(None, None, datetime(2026, 10, 1, tzinfo=UTC))
         quote = self.one_of('"', "'")
-        fields = [f"pin{self.equals()}{quote}{pin}{quote}"]
+        fields = [f"{self.name('pin')}{self.equals()}{quote}{pin}{quote}"]
         if role is not None:
             fields.append(f'role{self.equals()}"{role}"')
         if key is not None:
-            fields.append(f'key{self.equals()}"{key}"')
+            fields.append(f'{self.name("key")}{self.equals()}"{key}"')
+        if not_before is not None:
+            moment = self.one_of("2026-10-01", "2026-10-01T00:00:00Z", "2026-10-01 02:00:00+02:00")
+            fields.append(f"{self.name('not_before')}{self.equals()}{moment}")
         if bare and len(fields) == 1 and self.one_of(True, False):
             return PinEntry(pin), [f"{quote}{pin}{quote}"]
-        return PinEntry(pin, role or "active", key), self.draw(st.permutations(fields))
+        return PinEntry(pin, role or "active", key, not_before), self.draw(st.permutations(fields))
 
     def element(self) -> tuple[PinEntry, str]:
         entry, fields = self.entry(bare=True)
         text = fields[0]
-        if not text.startswith(('"', "'")):
+        if not text.startswith(('"sha256', "'sha256")):
             space = self.one_of("", " ")
             text = f"{{{space}{', '.join(fields)}{space}}}"
         self.elements[entry.pin] = text
@@ -158,20 +166,21 @@ class Writer:
             entries.append(entry)
             self.elements[entry.pin] = written
             self.in_sections.add(entry.pin)
-            text += f"{self.lines()}{indent}[[host.pins]]{self.comment()}\n{written}"
+            name = f"{self.name('host')}.{self.name('pins')}"
+            text += f"{self.lines()}{indent}[[{name}]]{self.comment()}\n{written}"
         return entries, text
 
     def host_section(self, name: str) -> tuple[HostEntry, str, str]:
         """A host, its section, and the lines behind that."""
         indent = str(self.one_of("", "", "  "))
-        fields = [f'name{self.equals()}"{name}"']
+        fields = [f'{self.name("name")}{self.equals()}"{name}"']
         expires = self.one_of(None, datetime(2030, 1, 1, tzinfo=UTC))
         if expires is not None:
             fields.append(f"expires{self.equals()}2030-01-01")
         sections = ""
         if self.one_of(True, True, False):
             entries, array = self.array(one_line=False)
-            fields.append(f"pins{self.equals()}{array}")
+            fields.append(f"{self.name('pins')}{self.equals()}{array}")
         else:
             entries, sections = self.pin_sections(indent)
         denied = [self.unused.pop()] if self.one_of(True, False) else []
@@ -180,9 +189,8 @@ class Writer:
         texts = [
             f"{indent}{field}{self.comment()}\n" for field in self.draw(st.permutations(fields))
         ]
-        # tomlkit does not find [[host.pins]] below [[ host ]]
-        space = "" if sections else self.one_of("", " ")
-        head = f"{indent}[[{space}host{space}]]{self.comment()}\n"
+        space = self.one_of("", " ")
+        head = f"{indent}[[{space}{self.name('host')}{space}]]{self.comment()}\n"
         text = head + self.lines() + "".join(text + self.lines() for text in texts[:-1])
         return HostEntry(name, entries, denied, expires), text + texts[-1] + sections, self.lines()
 
@@ -268,7 +276,7 @@ def test_another_role_is_all_that_changes(file: Written, data: st.DataObject) ->
     pins = file.draft.hosts[host].pins
     old = pins[index]
     role = "backup" if old.role != "backup" else "active"
-    entry = PinEntry(old.pin, role, old.key)
+    entry = PinEntry(old.pin, role, old.key, old.not_before)
     host_entry = changed(file.draft.hosts[host], pins=(*pins[:index], entry, *pins[index + 1 :]))
     written = edited(file.text, with_host(file.draft, host, host_entry))
     element = file.elements[old.pin]
@@ -316,7 +324,8 @@ def test_a_pin_is_all_that_is_removed(file: Written, data: st.DataObject) -> Non
     comment = r"[ \t]*(?:#[^\r\n]*)?"
     comma = "," if index < len(entry.pins) - 1 else ",?"
     if pin in file.in_sections:
-        pattern = rf"[ \t]*\[\[host\.pins\]\]{comment}\r?\n{element}"
+        header = r"\[\[[\"']?host[\"']?\.[\"']?pins[\"']?\]\]"
+        pattern = rf"[ \t]*{header}{comment}\r?\n{element}"
     elif re.search(rf"(?m)^[ \t]*{element}[ \t]*{comma}{comment}\r?$", file.before):
         pattern = rf"{element}[ \t]*{comma}{comment}"
     else:
@@ -498,11 +507,26 @@ def test_the_blank_lines_before_a_host_go_with_it() -> None:
 
 
 def test_a_layout_that_cannot_be_followed_is_an_error() -> None:
-    text = HEAD.replace("[[host]]", "[[ host ]]") + f'[[host.pins]]\npin = {A}\nrole = "active"\n'
+    """Between the fields of a host and its pins stands what is to stay."""
+    section = f'[[host.pins]]\npin = {A}\nrole = "active"\n'
+    first = HEAD.replace("a.example.com", "b.example.com") + section
+    text = f'{first}[[host]]\nname = "a.example.com"\n[defaults]\nmode = "enforce"\n{section}'
     draft = read_draft(text, "toml", "pins.toml")
-    new = with_host(draft, 0, changed(draft.hosts[0], pins=[*draft.hosts[0].pins, NEW]))
-    with pytest.raises(CannotRewrite, match=r"^pins\.toml has to be edited by hand"):
-        rewrite(text, "toml", "pins.toml", new)
+    with pytest.raises(CannotRewrite, match=r"^pins\.toml has to be edited by hand: another sec"):
+        rewrite(text, "toml", "pins.toml", with_host(draft, 1, None))
+    new = changed(draft.hosts[1], pins=[*draft.hosts[1].pins, NEW])
+    assert edited(text, with_host(draft, 1, new)).startswith(text.replace("= 7", "= 8", 1))
+
+
+@pytest.mark.parametrize("space", ["", " ", "\t "])
+def test_a_bare_date_at_the_end_of_an_inline_table_is_no_obstacle(space: str) -> None:
+    """As `keypin add --not-before` writes it."""
+    text = f"{HEAD}pins = [ {{{space}pin = {A}, not_before = 2026-10-01{space}}} ]\n"
+    draft = read_draft(text, "toml", "pins.toml")
+    [pin] = draft.hosts[0].pins
+    retiring = PinEntry(pin.pin, "retiring", pin.key, pin.not_before)
+    new = edited(text, with_host(draft, 0, changed(draft.hosts[0], pins=[retiring])))
+    assert f'not_before = 2026-10-01, role = "retiring"{space}}} ]' in new
 
 
 def test_what_was_written_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:

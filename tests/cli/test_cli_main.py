@@ -154,9 +154,7 @@ def test_the_program_without_its_extra_says_in_one_line_what_to_install(clean_en
     assert done.stderr == "keypin.cli needs rich: pip install 'keypin[cli]'\n"
 
 
-@pytest.mark.parametrize(
-    "package", ["typer", "rich", "httpx2", "cryptography", "publicsuffixlist", "tomlkit"]
-)
+@pytest.mark.parametrize("package", ["typer", "rich", "httpx2", "cryptography", "publicsuffixlist"])
 def test_the_package_without_its_extra_raises_an_import_error(monkeypatch, package):
     for name in [name for name in sys.modules if name.startswith("keypin.cli")]:
         monkeypatch.delitem(sys.modules, name)

@@ -33,7 +33,6 @@ try:
     import httpx2  # noqa: F401
     import publicsuffixlist  # noqa: F401
     import rich  # noqa: F401
-    import tomlkit  # noqa: F401
     import typer  # noqa: F401
 except ImportError as error:
     raise MissingExtra(

@@ -202,7 +202,7 @@ def _put(files: ServedFiles, folder: ServedFolder, command: list[str], timeout: 
     with folder.locked():
         if folder.serves(files):
             return f"{folder.link} has it already"
-        before = folder.target
+        before = folder.last_served()
         new = folder.add(files)
         try:
             folder.switch(new)
@@ -210,7 +210,8 @@ def _put(files: ServedFiles, folder: ServedFolder, command: list[str], timeout: 
             folder.told()
         except BaseException as error:
             folder.switch(before)
-            folder.forget(before)
+            # only this one: what a run that was killed has left may be what is served
+            folder.discard(new)
             if isinstance(error, ReloadFailed):
                 raise CommandError(
                     ExitCode.RELOAD_FAILED, _rolled_back(error, folder, command, timeout)

@@ -94,12 +94,21 @@ def serve(
     cast = _cast(kind, host, address)
     show: Events = JsonEvents() if json_ else TextEvents()
     _allow_many_files()
+    asked_to_end: list[int] = []
+
+    def end_if_asked() -> None:
+        if asked_to_end:
+            raise KeyboardInterrupt
+
     with ExitStack() as running:
         running.enter_context(_signals(signal.default_int_handler))
         try:
-            lab = running.enter_context(LiveLab(cases, cast))
-            left_out |= {case.scenario.identifier: why for case, why in lab.unavailable.items()}
-            page = running.enter_context(StatusPage(lab, left_out, page_port))
+            # noted, so that no folder or socket is made and then nobody's
+            with _signals(lambda number, frame: asked_to_end.append(number)):
+                lab = running.enter_context(LiveLab(cases, cast, end_if_asked))
+                left_out |= {case.scenario.identifier: why for case, why in lab.unavailable.items()}
+                page = running.enter_context(StatusPage(lab, left_out, page_port))
+            end_if_asked()
         except OSError as error:
             advice = "It must be an address of this machine, and the port of the page must be free."
             if error.errno == errno.EMFILE:

@@ -30,20 +30,29 @@ def remove(
         bool,
         typer.Option("--revoked", help="Also one that is revoked or denied: refused no more."),
     ] = False,
+    in_service: Annotated[
+        bool,
+        typer.Option(
+            "--in-service",
+            help="Also the only active key: clients refuse servers that still show it.",
+        ),
+    ] = False,
     pins: Pins = Path("pins.toml"),
     dry_run: DryRun = False,
 ) -> ExitCode:
     """Remove a pin of a host, or the host with all its pins.
 
-    A host keeps at least one pin that is accepted. Comments on lines of their own stay.
+    A host keeps at least one pin that is accepted, and one that is in service. Comments on lines of
+    their own stay.
     """
-    if key is None and revoked:
-        raise CommandError(ExitCode.USAGE, "--revoked is for one KEY or PIN")
+    if key is None and (revoked or in_service):
+        option = "--revoked" if revoked else "--in-service"
+        raise CommandError(ExitCode.USAGE, f"{option} is for one KEY or PIN")
 
     def change(draft: Draft) -> Change:
         if key is None:
             return remove_host(draft, host)
-        return remove_pin(draft, host, key, revoked=revoked)
+        return remove_pin(draft, host, key, revoked=revoked, in_service=in_service)
 
     edit_pin_file(pins, change, dry_run=dry_run)
     return ExitCode.OK

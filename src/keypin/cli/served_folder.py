@@ -30,7 +30,7 @@ __all__ = ["CURRENT", "ServedFiles", "ServedFolder"]
 CURRENT = "current"
 CHAIN, KEY = "fullchain.pem", "privkey.pem"
 SERVED = ".served"
-"""in a version that the server has been told of"""
+"""in the version that the server was told of last"""
 VERSION = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 KEY_MODE = 0o600
 
@@ -116,15 +116,42 @@ class ServedFolder:
                 raise
         _sync(self.path)
 
+    def last_served(self) -> str | None:
+        """The version that the server was told of last; None if there is none.
+
+        `current` leads elsewhere where an earlier run was killed before the server was told. If no
+        version is known to be served, it is the best that is known. From now on no other is marked
+        as served, so that the mark alone tells it once `current` leads to a new one.
+        """
+        target = self.target
+        marked = sorted(path.name for path in self._versions() if (path / SERVED).exists())
+        if target not in marked:
+            return marked[-1] if marked else target
+        for name in marked:
+            if name != target:
+                (self.path / name / SERVED).unlink()
+                _sync(self.path / name)
+        return target
+
     def told(self) -> None:
         """Note that the server has been told of the current version."""
         _write(self.link / SERVED, b"")
+        _sync(self.link)
+
+    def discard(self, version: str) -> None:
+        """Remove one version, with its private key."""
+        shutil.rmtree(self.path / version)
 
     def forget(self, *kept: str | None) -> None:
-        """Remove all versions but these, with their private keys."""
-        for folder in self.path.iterdir():
-            if VERSION.fullmatch(folder.name) and folder.name not in kept:
+        """Remove all versions but these, and what runs that were killed have left."""
+        for folder in self._versions():
+            if folder.name not in kept:
                 shutil.rmtree(folder)
+        for partial in self.path.glob(f".{CURRENT}.*"):
+            partial.unlink()
+
+    def _versions(self) -> list[Path]:
+        return [path for path in self.path.iterdir() if VERSION.fullmatch(path.name)]
 
     def _keep_access(self, key: Path) -> None:
         """Let those read the new key who could read the one before."""

@@ -13,7 +13,6 @@ from ..errors import MissingExtra
 
 try:
     import cryptography  # noqa: F401
-    import tomlkit  # noqa: F401
 except ImportError as error:
     raise MissingExtra(
         f"keypin.editing needs {error.name}: pip install 'keypin[cli]'", name=error.name

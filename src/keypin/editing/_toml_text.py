@@ -1,33 +1,23 @@
 """The text of a pin file in TOML, edited by replacing spans of it.
 
-tomlkit tells where a value stands: the value is replaced by a mark, which is then looked for in
-what tomlkit writes. It does not write the result: it brings together sections that stand apart,
-and can put a new element behind a comment. All that is outside of the spans stays byte for byte.
+All that is outside of the spans stays byte for byte: no library writes the text anew.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import AoT, Table
-
-from .._pinfile_lines import SECTION
+from .._toml_spans import CannotFollow, Node, Path, read_spans
 from ..pinfile import _host_shape, _pin_shape, _toml_lines, _toml_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from .._pinfile_lines import Path
     from ..pinfile import HostEntry, PinEntry
 
 __all__ = ["LayoutError", "TomlText"]
-
-MARK = "keypin 8f1d6c52-93a7-4e0b-b5a4-2f7c1e60d9b3"
 
 # Behind an element of an array, in which comments and line ends may stand anywhere
 COMMA_AFTER = re.compile(r"(?:[ \t\r\n]|#[^\n]*\n)*,")
@@ -42,22 +32,6 @@ BLANK_LINES_BEFORE = re.compile(r"(?:(?<=\n)[ \t]*\r?\n)+\Z")
 
 class LayoutError(ValueError):
     """A text that is right, but laid out in a way that cannot be edited."""
-
-
-class Part(NamedTuple):
-    """A stretch of the text that means alone what it means in the whole."""
-
-    start: int
-    text: str
-    path: Path
-    """where in it stands what is looked for"""
-
-
-class Span(NamedTuple):
-    """Where a value stands."""
-
-    start: int
-    end: int
 
 
 class TomlText:
@@ -76,16 +50,12 @@ class TomlText:
     def _say(self, text: str) -> None:
         self.text = text
         try:
-            self.document: dict[str, Any] = tomllib.loads(text)
+            tomllib.loads(text)
+            self._root = read_spans(text)
         except tomllib.TOMLDecodeError as error:
             raise LayoutError(f"the edited text would not be TOML: {error}") from None
-        found = list(SECTION.finditer(text))
-        cuts = [0, *(match.start() for match in found), len(text)]
-        spans = [Span(start, end) for start, end in pairwise(cuts)]
-        self._head = spans[0]
-        self._hosts = [
-            span for span, match in zip(spans[1:], found, strict=True) if match["name"] == "host"
-        ]
+        except CannotFollow as error:
+            raise LayoutError(f"it is laid out in a way that is not known: {error}") from None
         self._newline = "\r\n" if "\r\n" in text[: text.find("\n") + 1] else "\n"
 
     def _replace(self, start: int, end: int, new: str) -> None:
@@ -95,27 +65,30 @@ class TomlText:
 
     def set_version(self, version: int) -> None:
         """Write another version."""
-        self._replace(*self._span(("version",)), str(version))
+        node = self._node(("version",))
+        self._replace(node.start, node.end, str(version))
 
     def set_host_field(self, host: int, name: str, value: object) -> None:
         """Give a host a field, or the field another value."""
-        self._set_field(("host", host), name, value, ("host", host, "name"))
+        table = self._node(("host", host))
+        self._set_field(table, name, value, table.children["name"])
 
     def set_pin_field(self, host: int, pin: int, name: str, value: object) -> None:
         """Give a pin of a host a field, or the field another value."""
-        path = ("host", host, "pins", pin)
-        if isinstance(_at(self.document, path), str):
-            start, end = self._span(path)
+        node = self._node(("host", host, "pins", pin))
+        if node.kind == "scalar":
+            written = self.text[node.start : node.end]
             field = f"{name} = {_toml_value(value)}"
-            self._replace(start, end, f"{{ pin = {self.text[start:end]}, {field} }}")
+            self._replace(node.start, node.end, f"{{ pin = {written}, {field} }}")
         else:
-            self._set_field(path, name, value, max(self._leaves(path), key=self._span))
+            self._set_field(node, name, value, _last(node))
 
     def add_host(self, host: HostEntry) -> None:
         """Add a host behind all others."""
         shape = _host_shape(host)
-        if isinstance(self.document.get("host"), list) and not self._in_sections():
-            self._append(("host",), _inline(shape))
+        hosts = self._root.at(("host",))
+        if hosts is not None and hosts.kind == "array":
+            self._append(hosts, _inline(shape))
             return
         lines = ["", "[[host]]", *_toml_lines(shape), ""]
         if not self.text.endswith("\n"):
@@ -124,89 +97,73 @@ class TomlText:
 
     def add_pin(self, host: int, pin: PinEntry) -> None:
         """Add a pin behind the others of a host."""
-        path = ("host", host, "pins")
+        pins = self._node(("host", host, "pins"))
         shape = _pin_shape(pin)
-        if not isinstance(self._item(path), AoT):
-            self._append(path, _toml_value(shape))
+        if pins.kind == "array":
+            self._append(pins, _toml_value(shape))
             return
-        last = (*path, len(_at(self.document, path)) - 1)
-        indent = self._indent(self._start(last))
+        last = _last(pins)
+        indent = self._indent(min(field.key for field in last.children.values()))
         fields = shape if isinstance(shape, dict) else {"pin": shape}
         lines = ["[[host.pins]]", *_toml_lines(fields)]
-        self._insert_below(self._end(last), [indent + line for line in lines])
+        self._insert_below(last.end, [indent + line for line in lines])
 
     def remove_host(self, host: int) -> None:
         """Remove a host, with the comments among its fields and behind them."""
-        path = ("host", host)
-        if isinstance(self._item(path), Table):
-            self._remove_section(path)
-        else:
-            self._remove_element(("host",), host)
+        self._remove(("host",), host)
 
     def remove_pin(self, host: int, pin: int) -> None:
         """Remove a pin of a host, with the comment behind it."""
-        path = ("host", host, "pins")
-        if isinstance(self._item(path), AoT):
-            self._remove_section((*path, pin))
-        else:
-            self._remove_element(path, pin)
+        self._remove(("host", host, "pins"), pin)
 
     def remove_denied(self, host: int, index: int) -> None:
         """Remove an element of `deny`, with the comment behind it."""
-        self._remove_element(("host", host, "deny"), index)
+        self._remove(("host", host, "deny"), index)
+
+    def _remove(self, path: Path, index: int) -> None:
+        array = self._node(path)
+        if array.kind == "array":
+            self._remove_element(array, index)
+        else:
+            self._remove_section(array.children[index])
+
+    def _node(self, path: Path) -> Node:
+        node = self._root.at(path)
+        if node is None:
+            raise LayoutError(f"cannot tell where {'.'.join(map(str, path))} stands in the text")
+        return node
 
     # Tables
 
-    def _set_field(self, table: Path, name: str, value: object, anchor: Path) -> None:
+    def _set_field(self, table: Node, name: str, value: object, anchor: Node) -> None:
         """Give a field another value, or add it behind the field `anchor`."""
         written = _toml_value(value)
-        if name in _at(self.document, table):
-            self._replace(*self._span((*table, name)), written)
-            return
-        _, end = self._span(anchor)
-        if isinstance(self._item(table), Table):
-            start, _ = self._span(anchor)
-            self._insert_below(end, [f"{self._indent(start)}{name} = {written}"])
+        field = table.children.get(name)
+        if field is not None:
+            self._replace(field.start, field.end, written)
+        elif table.kind == "section":
+            self._insert_below(anchor.end, [f"{self._indent(anchor.key)}{name} = {written}"])
         else:
-            self._replace(end, end, f", {name} = {written}")
+            self._replace(anchor.end, anchor.end, f", {name} = {written}")
 
-    def _remove_section(self, path: Path) -> None:
+    def _remove_section(self, section: Node) -> None:
         """Remove `[[host]]` or `[[host.pins]]`, from its header to the last of its fields."""
-        start = self._line_start(self._start(path))
-        while not self.text[start:].lstrip(" \t").startswith("["):
-            if start == 0:
-                raise _layout(path)
-            start = self._line_start(start - 1)
-        rest = _match(REST_OF_LINE, self.text, self._end(path))
+        others = self._root.children.values()
+        if any(section.key < other.key < _end(section) for other in others):
+            raise LayoutError("another section stands between what is to be removed")
+        start = self._line_start(section.key)
+        rest = _match(REST_OF_LINE, self.text, _end(section))
         end = _match(LINE_END, self.text, rest.end()).end()
         if end == len(self.text) or BLANK_LINES.match(self.text, end):
             blank = BLANK_LINES_BEFORE.search(self.text, 0, start)
             start = start if blank is None else blank.start()
         self._replace(start, end, "")
 
-    def _leaves(self, table: Path) -> Iterator[Path]:
-        """The paths of the values of a table, and of the tables in sections below it."""
-        for name, value in _at(self.document, table).items():
-            path = (*table, name)
-            if isinstance(value, list) and isinstance(self._item(path), AoT):
-                for index in range(len(value)):
-                    yield from self._leaves((*path, index))
-            else:
-                yield path
-
-    def _start(self, table: Path) -> int:
-        return min(self._span(path).start for path in self._leaves(table))
-
-    def _end(self, table: Path) -> int:
-        return max(self._span(path).end for path in self._leaves(table))
-
-    def _in_sections(self) -> bool:
-        return isinstance(self._item(("host", 0)), Table)
-
     # Arrays
 
-    def _append(self, array: Path, new: str) -> None:
-        start, end = self._span((*array, len(_at(self.document, array)) - 1))
+    def _append(self, array: Node, new: str) -> None:
+        last = _last(array)
+        start, end = last.start, last.end
         comma = COMMA_AFTER.match(self.text, end)
         position = end if comma is None else comma.end()
         before, after = self.text[:position], self.text[position:]
@@ -221,14 +178,15 @@ class TomlText:
             line = self._newline + self._indent(start) + new
             self._say(before + rest[0] + line + after[rest.end() :])
 
-    def _remove_element(self, array: Path, index: int) -> None:
-        start, end = self._span((*array, index))
+    def _remove_element(self, array: Node, index: int) -> None:
+        element = array.children[index]
+        start, end = element.start, element.end
         comma = COMMA_AFTER.match(self.text, end)
         rest = REST_WITH_COMMA.match(self.text, end)
         if self._is_first_on_line(start) and rest and (rest["comma"] or not comma):
             self._replace(self._line_start(start), rest.end(), "")
         elif comma is None:
-            self._remove_last_in_line(array, index, Span(start, end))
+            self._remove_last_in_line(element, array.children.get(index - 1))
         else:
             self._remove_before_comma(start, end, comma.end())
 
@@ -242,13 +200,11 @@ class TomlText:
             start = len(self.text[:start].rstrip(" \t"))
         self._replace(start, space.end(), "")
 
-    def _remove_last_in_line(self, array: Path, index: int, span: Span) -> None:
-        start = span.start
-        if index:
-            _, before = self._span((*array, index - 1))
-            if COMMA_AND_SPACE.fullmatch(self.text, before, start):
-                start = before
-        self._replace(start, span.end, "")
+    def _remove_last_in_line(self, element: Node, before: Node | None) -> None:
+        start = element.start
+        if before is not None and COMMA_AND_SPACE.fullmatch(self.text, before.end, start):
+            start = before.end
+        self._replace(start, element.end, "")
 
     # Lines
 
@@ -267,53 +223,6 @@ class TomlText:
     def _is_first_on_line(self, position: int) -> bool:
         return not self.text[self._line_start(position) : position].strip(" \t")
 
-    # Where a value stands
-
-    def _span(self, path: Path) -> Span:
-        for part in self._parts(path):
-            span = self._span_in(part, _at(self.document, path))
-            if span is not None:
-                return Span(part.start + span.start, part.start + span.end)
-        raise _layout(path)
-
-    def _span_in(self, part: Part, value: object) -> Span | None:
-        try:
-            marked = tomlkit.parse(part.text)
-            _at(marked, part.path[:-1])[part.path[-1]] = MARK
-            before, mark, after = marked.as_string().partition(f'"{MARK}"')
-        except TOMLKitError:
-            return None
-        start, end = len(before), len(part.text) - len(after)
-        unchanged = part.text.startswith(before) and part.text.endswith(after)
-        if not mark or not unchanged or start >= end or _value(part.text[start:end]) != value:
-            return None
-        return Span(start, end)
-
-    def _item(self, path: Path) -> object:
-        """What tomlkit makes of a value."""
-        for part in self._parts(path):
-            try:
-                return _at(tomlkit.parse(part.text), part.path)
-            except TOMLKitError:
-                continue
-        raise _layout(path)
-
-    def _parts(self, path: Path) -> Iterator[Part]:
-        """The section that holds a value, which is soon read, and then the whole text."""
-        if path[0] == "host" and len(path) > 1:
-            index = path[1]
-            if isinstance(index, int) and index < len(self._hosts):
-                start, end = self._hosts[index]
-                text = self.text[start:end]
-                if _document(text).get("host") == [_at(self.document, path[:2])]:
-                    yield Part(start, text, ("host", 0, *path[2:]))
-        else:
-            text = self.text[: self._head.end]
-            document = _document(text)
-            if path[0] in document and document[path[0]] == self.document[path[0]]:
-                yield Part(0, text, path)
-        yield Part(0, self.text, path)
-
 
 def _inline(shape: Mapping[str, Any]) -> str:
     """Write a host as an inline table."""
@@ -326,21 +235,20 @@ def _inline(shape: Mapping[str, Any]) -> str:
     return f"{{ {', '.join(fields)} }}"
 
 
-def _at(document: Any, path: Path) -> Any:
-    for step in path:
-        document = document[step]
-    return document
+def _last(container: Node) -> Node:
+    """The child that stands behind all others."""
+    return max(container.children.values(), key=lambda child: child.end)
 
 
-def _value(text: str) -> object:
-    return _document(f"value = {text}").get("value")
-
-
-def _document(text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        return {}
+def _end(section: Node) -> int:
+    """Where a section ends, and all sections below it."""
+    below = [
+        each.end
+        for child in section.children.values()
+        if child.kind == "sections"
+        for each in child.children.values()
+    ]
+    return max([section.end, *below])
 
 
 def _match(pattern: re.Pattern[str], text: str, position: int) -> re.Match[str]:
@@ -348,7 +256,3 @@ def _match(pattern: re.Pattern[str], text: str, position: int) -> re.Match[str]:
     if found is None:
         raise LayoutError("something stands behind a value on its line")
     return found
-
-
-def _layout(path: Path) -> LayoutError:
-    return LayoutError(f"cannot tell where {'.'.join(map(str, path))} stands in the text")

@@ -108,7 +108,9 @@ def add_pin(draft: Draft, name: str, entry: PinEntry, *, expires: datetime | Non
     return _change(draft, new, done, [*warnings, *_too_few(new)])
 
 
-def remove_pin(draft: Draft, name: str, which: str, *, revoked: bool = False) -> Change:
+def remove_pin(
+    draft: Draft, name: str, which: str, *, revoked: bool = False, in_service: bool = False
+) -> Change:
     """Remove a pin of a host.
 
     Args:
@@ -116,10 +118,11 @@ def remove_pin(draft: Draft, name: str, which: str, *, revoked: bool = False) ->
         name: a host of the file.
         which: the name of its key, or the pin.
         revoked: whether it may be one that is revoked or denied, and would be refused no more.
+        in_service: whether it may be the only active key, or the last in service.
 
     Raises:
         EditError: there is no such host or pin.
-        EditRefused: no pin would be left that is accepted, or `revoked` is needed.
+        EditRefused: no pin would be left that is accepted, or `revoked` or `in_service` is needed.
     """
     host = find_host(draft, name)
     denied = _denied(host, which)
@@ -130,6 +133,14 @@ def remove_pin(draft: Draft, name: str, which: str, *, revoked: bool = False) ->
         shown, refusing = describe(entry), entry.role == "revoked"
         if entry.role in IN_SERVICE:
             warnings = list(_none_active(new))
+            if not in_service and _is_last_in_service(entry, new):
+                only = "only active key" if entry.role == "active" else "last key in service"
+                raise EditRefused(
+                    f"{shown} is the {only} of {host.name}: without it, clients"
+                    " refuse the servers that show it. Put another into service first (keypin"
+                    " promote), or add the one that the servers show (keypin add). If no server"
+                    " has this one any more: --in-service"
+                )
     else:
         new = _changed(host, deny=tuple(pin for pin in host.deny if pin != denied))
         shown, refusing = f"{denied} (denied)", True
@@ -445,6 +456,12 @@ def _accepted(host: HostEntry) -> list[Pin]:
 def _refused(host: HostEntry) -> list[str]:
     revoked = [describe(entry) for entry in host.pins if entry.role == "revoked"]
     return [*revoked, *map(str, host.deny)]
+
+
+def _is_last_in_service(entry: PinEntry, left: HostEntry) -> bool:
+    """Whether servers may show a key, and no other of its kind is left."""
+    roles = {each.role for each in left.pins}
+    return entry.role not in roles if entry.role == "active" else not roles & set(IN_SERVICE)
 
 
 def _too_few(host: HostEntry) -> Iterator[str]:

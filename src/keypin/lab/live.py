@@ -18,7 +18,7 @@ from .reports import as_json
 from .runner import Played, Report
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Self
 
     from .cast import Cast
@@ -67,6 +67,7 @@ class LiveLab:
     Args:
         cases: whose servers to run; all with the same kind of key.
         cast: who appears in all of them, and by which name and address.
+        before_each: called before the servers of each case are started; what it raises ends that.
 
     Raises:
         ValueError: a case has another kind of key than the cast.
@@ -79,11 +80,14 @@ class LiveLab:
     folder: Path
     """with a folder of files for each case"""
 
-    def __init__(self, cases: Sequence[Case], cast: Cast) -> None:
+    def __init__(
+        self, cases: Sequence[Case], cast: Cast, before_each: Callable[[], None] = lambda: None
+    ) -> None:
         if any(case.key != cast.kind for case in cases):
             raise ValueError(f"all cases must be played with keys of the kind {cast.kind}")
         self.cast = cast
         self._cases = list(cases)
+        self._before_each = before_each
         self._running = ExitStack()
         self._started = datetime.now(UTC)
         self.stages = {}
@@ -95,6 +99,7 @@ class LiveLab:
             self.folder = Path(running.enter_context(temporary))
             self.usual_pins.dump(self.folder / "pins.toml")
             for case in self._cases:
+                self._before_each()
                 own = self.folder / str(case)
                 own.mkdir()
                 try:
