@@ -31,12 +31,19 @@ XYZZY = "xyzzy-global"
 window = webview.create_window("app for tests", arguments.page)
 
 
+def add(one, other):
+    sys.stdout.write("add was called\n")  # whole, as the driver's answers are
+    sys.stdout.flush()
+    return one + other
+
+
 def expose():
     keypin.webview.expose(window, client)
 
 
 sys.modules["__main__"].expose = expose
 expose()
+window.expose(add)  # a function of the app's own beside it
 webview.start(gui=arguments.gui)
 client.close()
 print("the program ends")
