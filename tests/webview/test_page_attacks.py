@@ -43,8 +43,12 @@ def gui(request):
 @pytest.fixture
 def app(gui, start, server, certificates):
     """The app for tests, connected."""
+    return connected(gui, start, server, certificates)
+
+
+def connected(gui, start, server, certificates, *more):
     page = HERE / "pages" / "app" / "index.html"
-    arguments = (server.url_for(HOST), certificates.parent, page)
+    arguments = (server.url_for(HOST), certificates.parent, page, *more)
     app = start(HERE / "programs" / "app.py", *arguments, gui=gui, **python_of(gui))
     app.until("window.ready")
     assert app.outcome(PIN)[0] == "value"
@@ -248,4 +252,25 @@ def test_answers_are_data_and_come_to_the_page_that_asked_only(app, paths):
     app.tell("js", "history.back(); 0")
     app.until("document.title === 'app for tests' && window.ready")
     assert app.outcome(get("/back")) == ["value", "xyzzy-answer"]
+    assert app.js("window.planted === undefined")
+
+
+def test_a_link_of_a_foreign_frame_runs_no_script_in_the_apps_page(
+    gui, start, server, certificates, foreign
+):
+    """Where the program lets links open in its window: pywebview gives their addresses to it."""
+    app = connected(gui, start, server, certificates, "--links-in-the-window")
+    app.tell(
+        "js",
+        f"""window.addEventListener('message', (event) => {{ window.heard = event.data; }});
+        const frame = document.createElement('iframe');
+        frame.onload = () => {{ window.heard = 'loaded'; }};
+        frame.src = '{foreign}/link.html';
+        document.body.appendChild(frame); 0""",
+    )
+    app.until("window.heard === 'loaded'")
+    app.click("iframe")
+    app.until("window.heard === 'clicked'")
+    for _ in range(3):
+        assert app.outcome(get("/mine")) == ["value", "xyzzy-answer"]
     assert app.js("window.planted === undefined")

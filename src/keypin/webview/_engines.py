@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import threading
 from importlib import import_module
@@ -27,6 +28,7 @@ LOG = logging.getLogger("keypin.webview")
 LONGEST_MESSAGE = 64 * 1024 * 1024  # characters; four times what a call may bring, for its escapes
 LONGEST_ALERT = 2000
 PATIENCE = 5  # seconds
+UNSEEN = re.compile(r"[\x00-\x20]")  # what an address may hold that engines leave out
 
 
 def attach(window: Window, listener: Callable[[], Listener]) -> None:
@@ -203,7 +205,17 @@ def _attach_gtk(window: Window, listener: Callable[[], Listener]) -> None:
             _tell(listener().on_address, webview.get_uri() or "")
             _tell(listener().on_new_page)
 
+    load_url = view.load_url
+
+    def load_what_is_no_script(url: str) -> None:
+        # pywebview brings here what a link of any frame says, and the engine runs it in the page
+        if UNSEEN.sub("", url).lower().startswith("javascript:"):
+            LOG.warning("a link that is a script was not followed")
+        else:
+            load_url(url)
+
     def attach_there() -> None:
+        view.load_url = load_what_is_no_script
         view.manager.disconnect_by_func(view.on_js_bridge_call)
         view.manager.connect("script-message-received", on_message)
         view.webview.connect("load-changed", on_load_changed)
