@@ -296,27 +296,28 @@ class ContextState:
             Whether it goes on hearing, because the server may yet ask for a client certificate.
         """
         with LOCK:
-            connection, context = guard.connection, guard.context
-            goes_on = (
-                self.credentials is not None
-                and connection is not None
-                and guard.refusal is None
-                and (
-                    context.post_handshake_auth
-                    if connection.version() == "TLSv1.3"
-                    else guard.may_renegotiate
-                )
-            )
-            if not goes_on:
-                self._forget(guard)
-                if not self._pending and self.is_enabled(context):
-                    _private_ssl.MESSAGE_CALLBACK.__set__(context, self._their_callback)
-            if connection is not None and guard.refusal is None:
-                # its own again, and OpenSSL calls back or not, as that says now
-                connection.context = context
-            if self._pending:  # one that a signal handler began
-                self.enable_callback(context)
-            return goes_on
+            return self._end_watch(guard, guard.connection, guard.context)
+
+    def _end_watch(self, guard: Guard, connection: Any, context: ssl.SSLContext) -> bool:
+        is_open = connection is not None and guard.refusal is None
+        goes_on = is_open and self.credentials is not None and self._may_ask(guard, connection)
+        if not goes_on:
+            self._forget(guard)
+            if not self._pending and self.is_enabled(context):
+                _private_ssl.MESSAGE_CALLBACK.__set__(context, self._their_callback)
+        if is_open:
+            # its own again, and OpenSSL calls back or not, as that says now
+            connection.context = context
+        if self._pending:  # one that a signal handler began
+            self.enable_callback(context)
+        return goes_on
+
+    @staticmethod
+    def _may_ask(guard: Guard, connection: Any) -> bool:
+        """Whether a server may ask for a client certificate after the handshake."""
+        if connection.version() == "TLSv1.3":
+            return bool(guard.context.post_handshake_auth)
+        return guard.may_renegotiate
 
     def _forget(self, guard: Guard) -> None:
         key = id(guard.owner)
@@ -377,13 +378,16 @@ class Memory(Generic[Key, Value]):
         if size > REMEMBERED_BYTES // 8:
             return
         with LOCK:
-            entries = self._entries
-            if key in entries:
-                self._size -= entries.pop(key)[1]
-            while entries and (len(entries) >= REMEMBERED or self._size + size > REMEMBERED_BYTES):
-                self._size -= entries.pop(next(iter(entries)))[1]
-            entries[key] = value, size
+            self._make_room(key, size)
+            self._entries[key] = value, size
             self._size += size
+
+    def _make_room(self, key: Key, size: int) -> None:
+        entries = self._entries
+        if key in entries:
+            self._size -= entries.pop(key)[1]
+        while entries and (len(entries) >= REMEMBERED or self._size + size > REMEMBERED_BYTES):
+            self._size -= entries.pop(next(iter(entries)))[1]
 
 
 def state_of(context: ssl.SSLContext) -> ContextState:

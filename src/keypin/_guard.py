@@ -398,23 +398,24 @@ class Guard:
             self._server_hello = data
             return
         try:
-            with LOCK:
-                if self.approved:
-                    if message == CERTIFICATE_REQUEST:  # after the handshake
-                        self._give_credentials()
-                elif self.refusal is None and not self._admitted:
-                    if message == (
-                        CERTIFICATE_REQUEST if version <= TLS_1_2 else CERTIFICATE_VERIFY
-                    ):
-                        self._admit(version)
-                    elif message in BEFORE_ANSWER and not self._connection.session_reused:
-                        # nothing has been asked for, or the look at it was interrupted
-                        self._decide(self._pins_in_force(), version)
+            self._hear(version, message)
         except BaseException as interruption:  # noqa: BLE001 - a signal handler's, say
             self._interruption = interruption
             self.refuse_undecided()
         if self.refusal is not None:
             self._take_credentials_away()
+
+    def _hear(self, version: int, message: int) -> None:
+        with LOCK:
+            if self.approved:
+                if message == CERTIFICATE_REQUEST:  # after the handshake
+                    self._give_credentials()
+            elif self.refusal is None and not self._admitted:
+                if message == (CERTIFICATE_REQUEST if version <= TLS_1_2 else CERTIFICATE_VERIFY):
+                    self._admit(version)
+                elif message in BEFORE_ANSWER and not self._connection.session_reused:
+                    # nothing has been asked for, or the look at it was interrupted
+                    self._decide(self._pins_in_force(), version)
 
     def credentials_sent(self) -> None:
         """The answer to a server that asked after the handshake is written."""
@@ -461,11 +462,12 @@ class Guard:
 
     # Every call of Python code costs a new connection dearly: it finds the processor's caches full
     # of cryptography. So what every connection goes through, from here to `_hand_over`, is in few
-    # functions, and ends early where the same was approved before.
+    # functions, and ends early where the same was approved before. They are small all the same:
+    # where no memory is left, CPython does not get out of an error handler that lies more than 256
+    # instructions behind the beginning of a function, for want of the number of its line.
 
     def _shake_hands(self) -> None:
-        pinners, verdicts = self._pinners, None
-        owner = self._owner()
+        owner, pinners = self._owner(), self._pinners
         if owner is None:  # a finalizer keeps alive what is not found by its owner any more
             self.refuse_undecided()
             return
@@ -473,8 +475,21 @@ class Guard:
             if not self._can_be_cut():
                 self._refuse(DETACHED)
                 return
-            if not (isinstance(owner, ssl.SSLObject) or isinstance(self._holder(), Waiting)):
+            if not isinstance(owner, ssl.SSLObject):
                 _let_wait(self._holder())  # eventlet changes the class of its sockets afterwards
+        if not self._has_shaken_hands():
+            verdicts = None
+        elif (verdicts := self._settle()) is not None:
+            for pinner, verdict in zip(pinners, verdicts, strict=True):
+                if verdict.reason not in QUIET or verdict.expired or pinner._on_verdict is not None:
+                    pinner._tell(self._with_port(verdict))
+        if verdicts is None:
+            refused_by, self._refused_by = self._refused_by, None
+            if refused_by is not None and isinstance(self.refusal, PinMismatch):
+                refused_by._tell(self.refusal.verdict)
+
+    def _has_shaken_hands(self) -> bool:
+        """Shake hands; False if the connection was refused meanwhile."""
         handled = sys.exception()
         try:
             self._connection.do_handshake()
@@ -484,17 +499,7 @@ class Guard:
                 if (cause := _raised_in_callback(error, handled)) is not None:
                     raise cause from cause.__cause__
                 raise
-        else:
-            if self.refusal is None:
-                verdicts = self._settle()
-        if verdicts is not None:
-            for pinner, verdict in zip(pinners, verdicts, strict=True):
-                if verdict.reason not in QUIET or verdict.expired or pinner._on_verdict is not None:
-                    pinner._tell(self._with_port(verdict))
-        else:
-            refused_by, self._refused_by = self._refused_by, None
-            if refused_by is not None and isinstance(self.refusal, PinMismatch):
-                refused_by._tell(self.refusal.verdict)
+        return self.refusal is None
 
     def _settle(self) -> list[Verdict] | None:
         """Decide after the handshake, under the pins in force when it is over."""
@@ -563,21 +568,8 @@ class Guard:
 
     def _decide(self, pins: list[PinSet], version: int | None = None) -> list[Verdict] | None:
         """The verdicts if all accept; else the connection is refused, whatever went wrong."""
-        verdicts = []
-        pinner = None
         try:
-            for pinner, one in zip(self._pinners, pins, strict=True):
-                known = self._state.approvals.get((self.host, id(one)))
-                if known is not None and known.pins is one and self._is_as_in(known, version):
-                    self._chain = known.chain or self._chain
-                    verdict = known.verdict
-                else:
-                    verdict = self._verdict(one, version)
-                    if not verdict.accepted:
-                        self._refuse(error_for(self._with_port(verdict)), pinner)
-                        return None
-                verdicts.append(verdict)
-            return verdicts
+            return self._verdicts(pins, version)
         except ssl.SSLCertVerificationError as error:
             self._refuse(error)
         except (RecursionError, MemoryError):
@@ -587,6 +579,21 @@ class Guard:
                 verification_error(APPLICATION_VERIFICATION, f"keypin could not decide: {error!r}")
             )
         return None
+
+    def _verdicts(self, pins: list[PinSet], version: int | None) -> list[Verdict] | None:
+        verdicts = []
+        for pinner, one in zip(self._pinners, pins, strict=True):
+            known = self._state.approvals.get((self.host, id(one)))
+            if known is not None and known.pins is one and self._is_as_in(known, version):
+                self._chain = known.chain or self._chain
+                verdict = known.verdict
+            else:
+                verdict = self._verdict(one, version)
+                if not verdict.accepted:
+                    self._refuse(error_for(self._with_port(verdict)), pinner)
+                    return None
+            verdicts.append(verdict)
+        return verdicts
 
     def _is_as_in(self, known: Approval, version: int | None) -> bool:
         """Whether this connection has all that an approval was given for."""

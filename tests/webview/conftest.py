@@ -1,15 +1,20 @@
-"""Clients, and bridges to them."""
+"""Clients, bridges to them, and windows."""
 
 from __future__ import annotations
 
+import http.server
 import json
+import threading
+from functools import partial
+from urllib.parse import unquote
 
 import pytest
+import windows
 from oauth_scene import CLIENT_ID, SECRET, Api
 from scene import HOST, authority, pinned, unpinned
 
 from keypin.client import Client
-from keypin.lab import Http, Server
+from keypin.lab import Http, Response, Server
 from keypin.webview._bridge import Bridge
 
 
@@ -120,3 +125,79 @@ def page_of(client):
         return Page(Bridge(client, hosts, tokens, pinning))
 
     return page_of
+
+
+@pytest.fixture(scope="session")
+def display():
+    display = windows.Display()
+    yield display
+    display.close()
+
+
+@pytest.fixture
+def start(display):
+    """Start a program with a window."""
+    started = []
+
+    def start(*arguments, **more):
+        started.append(windows.App(display, *arguments, **more))
+        return started[-1]
+
+    yield start
+    for app in started:
+        app.close()
+
+
+@pytest.fixture
+def foreign():
+    """A web server of somebody else."""
+    requests = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *said):
+            requests.append(self.path)
+
+        def do_GET(self):
+            if self.path == "/nothing":
+                self.send_response(204)
+                self.end_headers()
+            else:
+                super().do_GET()
+
+    handler = partial(Handler, directory=str(windows.HERE / "pages" / "foreign"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class Paths:
+    """`/slow` is answered when `release` is set, `/echo` with its query."""
+
+    def __init__(self):
+        self.release = threading.Event()
+        self.arrived = threading.Event()
+
+    def __call__(self, request):
+        if request.target.startswith("/slow"):
+            self.arrived.set()
+            self.release.wait(60)
+        if request.target.startswith("/echo?"):
+            return Response(unquote(request.target.partition("?")[2]).encode())
+        return Response(b"xyzzy-answer")
+
+
+@pytest.fixture
+def paths():
+    paths = Paths()
+    yield paths
+    paths.release.set()
+
+
+@pytest.fixture
+def server(paths):
+    with Server(pinned(), application=Http(paths)) as server:
+        yield server
+        paths.release.set()

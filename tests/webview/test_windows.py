@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import subprocess
-import threading
-from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from scene import HOST, pinned
-from windows import App, Display, missing
-
-from keypin.lab import Http, Response, Server
+from scene import HOST
+from windows import missing
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
@@ -26,45 +21,6 @@ PIN = "WL.Client.pinTrustedCertificatePublicKey('pinned.cer')"
 def get(url):
     request = f"new WLResourceRequest({json.dumps(url)}, WLResourceRequest.GET)"
     return f"{request}.send().then((response) => response.responseText)"
-
-
-@pytest.fixture(scope="module")
-def display():
-    display = Display()
-    yield display
-    display.close()
-
-
-@pytest.fixture
-def start(display):
-    """Start a program with a window."""
-    started = []
-
-    def start(*arguments, **more):
-        started.append(App(display, *arguments, **more))
-        return started[-1]
-
-    yield start
-    for app in started:
-        app.close()
-
-
-@pytest.fixture
-def foreign():
-    """A web server of somebody else."""
-    requests = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *said):
-            requests.append(self.path)
-
-    handler = partial(Handler, directory=str(HERE / "pages" / "foreign"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -155,45 +111,6 @@ def test_the_example_runs_with_one_command(start):
 
 
 @pytest.fixture
-def certificates(tmp_path):
-    from scene import authority
-
-    folder = tmp_path / "certificates"
-    folder.mkdir()
-    (folder / "pinned.cer").write_bytes(pinned().certificate)
-    (tmp_path / "ca.pem").write_text(authority().pem)
-    return folder
-
-
-class Paths:
-    """`/slow` is answered when `release` is set."""
-
-    def __init__(self):
-        self.release = threading.Event()
-        self.arrived = threading.Event()
-
-    def __call__(self, request):
-        if request.target.startswith("/slow"):
-            self.arrived.set()
-            self.release.wait(60)
-        return Response(b"xyzzy-answer")
-
-
-@pytest.fixture
-def paths():
-    paths = Paths()
-    yield paths
-    paths.release.set()
-
-
-@pytest.fixture
-def server(paths):
-    with Server(pinned(), application=Http(paths)) as server:
-        yield server
-        paths.release.set()
-
-
-@pytest.fixture
 def app(start, server, certificates):
     """The app for tests, connected."""
     page = HERE / "pages" / "app" / "index.html"
@@ -203,8 +120,9 @@ def app(start, server, certificates):
 
 
 def test_a_page_reaches_one_function_of_python_and_nothing_behind_it(app):
-    assert app.js("Object.keys(pywebview.api)") == ["keypin_call"]
-    assert app.js("Object.keys(keypinBridge).sort()") == ["answer", "connect", "protocol", "refuse"]
+    assert app.js("Object.keys(pywebview.api)") == ["add"]  # the app's own
+    functions = ["answer", "awaits", "connect", "protocol", "refuse"]
+    assert app.js("Object.keys(keypinBridge).sort()") == functions
     names = [
         "keypin_call.__globals__.get",
         "keypin_call.__globals__",
@@ -231,10 +149,9 @@ def test_a_page_reaches_one_function_of_python_and_nothing_behind_it(app):
         }}); 0""",
     )
     assert app.outcome(PIN)[0] == "value"  # by then the calls before it have been looked at
-    told = app.js("told")
-    assert not [name for name, _ in told if name.startswith("keypin_call")]
-    assert "xyzzy" not in json.dumps(told)
-    assert str(HERE) not in json.dumps(told)
+    told = app.until(f"told.length === {len(names)} && told")
+    assert {json.loads(value)["message"] for _, value in told} == {"no such function is exposed"}
+    assert app.outcome("pywebview.api.add(2, 3)") == ["value", 5]
 
 
 def test_a_page_cannot_call_without_its_key(app, server):
@@ -248,10 +165,10 @@ def test_a_page_cannot_call_without_its_key(app, server):
         "body": {"kind": "none"},
     }
     assert app.outcome(PIN)[0] == "value"
-    text = json.dumps(json.dumps(request))
-    for key in ("''", "'0'", "null", "undefined", "[]", "{}", "true", "'\\ud800'"):
-        call = f"pywebview.api.keypin_call({key}, '{'0' * 32}', 'send', {text})"
-        app.tell("js", f"{call}.then(() => 0, () => 0); 0")
+    parameters = json.dumps(json.dumps(["send", json.dumps(request)]))
+    for ticket in ("''", "'.1'", "'0.1'", "null", "undefined", "[]", "{}", "true", "'\\ud800.1'"):
+        call = f"_QWebChannel.objects.external.call('keypin_call', {parameters}, {ticket})"
+        app.tell("js", f"pywebview.{call}; 0")
     assert app.outcome(get("/mine")) == ["value", "xyzzy-answer"]
     assert [one.target for one in server.requests] == ["/mine"]
 
@@ -278,7 +195,6 @@ def test_so_many_calls_are_under_way_and_no_more(app, paths):
     assert app.until("came.length === 2 && came") == ["TOO_MANY_CALLS"] * 2
     paths.release.set()
     assert app.until("came.length === 66 && came")[2:] == ["OK"] * 64
-    assert app.js("Object.keys(pywebview._returnValuesCallbacks.keypin_call)") == []
 
 
 def test_answers_do_not_reach_a_foreign_page_and_it_ends_the_bridge(app, server, paths, foreign):
@@ -287,14 +203,13 @@ def test_answers_do_not_reach_a_foreign_page_and_it_ends_the_bridge(app, server,
     app.tell("js", f"{get('/slow/1')}; 0")
     assert paths.arrived.wait(20)
     app.tell("js", f"location.href = '{foreign}/index.html?{quote(own, safe='')}'; 0")
-    app.until(
-        "document.title === 'foreign page' && window.pywebview && 'keypin_call' in pywebview.api"
-    )
+    app.until("document.title === 'foreign page' && window.pywebview && pywebview._QWebChannel")
     paths.release.set()
     app.tell(
         "js",
         "for (const key of ['', 'a'])"
-        f" pywebview.api.keypin_call(key, '{'0' * 32}', 'pin', '{{}}'); 0",
+        " pywebview._jsApiCallback('keypin_call', ['pin', '{}'], `${key}.1`);"
+        " pywebview.api.add(1, 2).then(caught.push, caught.push); 0",
     )
     # what pywebview would write into the next page, between quotation marks
     planted = {"key": "x", "value": "'; window.planted = true; '"}
@@ -311,7 +226,10 @@ def test_answers_do_not_reach_a_foreign_page_and_it_ends_the_bridge(app, server,
     assert app.outcome(PIN) == ["failure", "BRIDGE_MISSING"]
     assert app.js("[typeof window.planted, typeof pywebview.state]") == ["undefined", "object"]
     app.tell("expose")
-    app.until("window.ready")
+    app.tell("idle")
+    assert app.outcome(PIN) == ["failure", "BRIDGE_MISSING"]  # this page was there before
+    app.tell("js", "location.reload(); 0")
+    app.until("window.ready && !window.outcome")
     assert app.outcome(get("/again")) == ["value", "xyzzy-answer"]
     assert [one.target for one in server.requests] == ["/slow/1", "/again"]
 

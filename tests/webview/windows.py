@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+SYSTEM_PYTHON = "/usr/bin/python3"  # it has the system's gi, which no package index has built
 PATIENCE = 60  # seconds for a window to come up on a busy machine
 
 
@@ -29,6 +30,21 @@ def missing():
         "PyQt6.QtWebEngineWidgets"
     ):
         return "needs Qt: pip install PyQt6 PyQt6-WebEngine qtpy"
+    return None
+
+
+def missing_webkit():
+    """Why there can be no windows of WebKitGTK here; None if there can."""
+    if (reason := missing()) is not None:
+        return reason
+    tried = "import gi; gi.require_version('Gtk', '3.0'); gi.require_version('WebKit2', '4.1')"
+    if (
+        shutil.which(SYSTEM_PYTHON) is None
+        or subprocess.run(
+            [SYSTEM_PYTHON, "-c", tried], capture_output=True, timeout=60, check=False
+        ).returncode
+    ):
+        return "needs python3-gi and gir1.2-webkit2-4.1 (make system-deps)"
     return None
 
 
@@ -129,7 +145,12 @@ class App:
         """Have the driver do something in the program, and wait for the answer."""
         self._process.stdin.write(json.dumps([operation, argument]) + "\n")
         self._process.stdin.flush()
-        answer = self._answers.get(timeout=PATIENCE)
+        try:
+            answer = self._answers.get(timeout=PATIENCE)
+        except queue.Empty:
+            self._process.send_signal(signal.SIGABRT)
+            self.wait()
+            pytest.fail(f"the program did not answer: {''.join(self.output)}")
         assert answer is not None, f"the program has ended: {''.join(self.output)}"
         assert "error" not in answer, answer["error"]
         return answer["value"]

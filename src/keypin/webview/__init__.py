@@ -57,7 +57,9 @@ def expose(
     """Let the app's own pages send requests through a pinned client.
 
     Called again for the same window, it replaces what the first call said. It also closes what
-    pywebview leaves open to every page: pages read `window.state`, and cannot write to it.
+    pywebview leaves open to every page and frame: only the app's own pages call functions that are
+    exposed, and `window.state` is read by them and written by none. A page that was there before
+    the first call, or after a foreign one, has to be loaded anew.
 
     Args:
         window_or_app: a `webview.Window`; several; or what has `windows`, as the module `webview`.

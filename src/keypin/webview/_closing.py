@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from webview import Window
 
-__all__ = ["Nothing", "close_other_ways"]
+__all__ = ["Nothing", "close_other_ways", "state_script"]
 
 LOG = logging.getLogger("keypin.webview")
 FROM_A_PAGE = "__pywebviewHaltUpdate__"  # pywebview puts it before the name of what a page deletes
+ANSWER = "window.pywebview._returnValuesCallbacks["  # how pywebview's own answers begin
 
 
 class Nothing:
@@ -30,11 +34,7 @@ class Nothing:
 
 
 class ReadOnlyForPages:
-    """Beside pywebview's `State`: pages read a window's state, and the program writes it.
-
-    pywebview writes the state into the script that begins each page, in quotation marks that a
-    value can end: what one page writes, the next one would run.
-    """
+    """Beside pywebview's `State`: pages read a window's state, and the program writes it."""
 
     def __setattr__(self, key: str, value: Any, should_update_js: bool = True) -> None:
         if not should_update_js:  # so pywebview says that a page is writing
@@ -49,10 +49,46 @@ class ReadOnlyForPages:
         super().__delattr__(key)
 
 
-def close_other_ways(window: Window) -> None:
-    """Leave the pages of a window no way to Python but the functions that are exposed to them."""
+def close_other_ways(window: Window, say: Callable[[str], None]) -> None:
+    """Leave the pages of a window no way to Python but the functions that are exposed to them.
+
+    Args:
+        window: the window.
+        say: runs a script in it, if it shows one of the app's own pages.
+    """
     window._js_api = Nothing()
     state = window.state
-    if not isinstance(state, ReadOnlyForPages):
-        kind = type("State", (ReadOnlyForPages, type(state)), {})
-        object.__setattr__(state, "__class__", kind)  # it keeps its values and handlers
+    if isinstance(state, ReadOnlyForPages):
+        return
+
+    # pywebview's own runs in whatever page is shown
+    def update(self: Any, key: str, value: Any) -> None:
+        say(state_script({key: value}))
+
+    kind = type("State", (ReadOnlyForPages, type(state)), {"_State__update_js": update})
+    object.__setattr__(state, "__class__", kind)  # it keeps its values and handlers
+    window.evaluate_js = _without_answers(window.evaluate_js)  # type: ignore[method-assign] # of this one
+
+
+def state_script(values: dict[str, Any]) -> str:
+    """A script by which a page learns of a window's state, whatever is in it."""
+    text = json.dumps(json.dumps(values))
+    return (
+        f"for (const [key, value] of Object.entries(JSON.parse({text})))"
+        f" {{ window.pywebview.state[{json.dumps(FROM_A_PAGE)} + key] = value; }}"
+    )
+
+
+def _without_answers(evaluate_js: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave out answers of pywebview's own, to calls that pages have made before.
+
+    They hold a number that a page has chosen, and come to whatever page is shown by now.
+    """
+
+    def evaluate(script: str, callback: Callable[..., Any] | None = None) -> Any:
+        if script.startswith(ANSWER):
+            LOG.warning("an answer to a page is left out, which asked before expose() was called")
+            return None
+        return evaluate_js(script, callback)
+
+    return evaluate

@@ -14,7 +14,7 @@
     return;
   }
 
-  const PROTOCOL = 1;
+  const PROTOCOL = 2;
   const DEFAULT_TIMEOUT = 30000; // milliseconds, as all times here
   const GRACE = 30000; // how long after its timeout an answer may still come
   const WAIT_IN_WEBVIEW = 30000; // after the page is loaded, for Python
@@ -100,19 +100,22 @@
   let connected = false;
   let refusal = null; // why there will be no connection
 
+  // Digits, which no other page can guess: who knows the number of a call has made it.
   function newId() {
     const numbers = window.crypto.getRandomValues(new Uint32Array(4));
-    return Array.from(numbers, (number) => number.toString(16).padStart(8, '0')).join('');
+    return Array.from(numbers, (number) => String(number).padStart(10, '0')).join('');
   }
 
-  function transmit(id, operation, text) {
-    const taken = Promise.resolve(window.pywebview.api.keypin_call(key, id, operation, text));
-    // The answer comes by `answer` and nothing comes this way, for which pywebview would wait.
-    const awaited = window.pywebview._returnValuesCallbacks;
-    if (awaited && awaited.keypin_call) {
-      awaited.keypin_call = {};
+  // pywebview's way to send a message, for this page's window.pywebview; it throws while there is none.
+  let send = () => {
+    throw new Error('pywebview is not there yet');
+  };
+
+  function transmit(id, name, parameters) {
+    if (window.pywebview.platform === 'qtwebengine' && !window.pywebview._QWebChannel) {
+      throw new Error("Qt's channel is not open yet");
     }
-    return taken;
+    send(name, parameters, key + '.' + id);
   }
 
   function settle(id) {
@@ -127,20 +130,19 @@
   function dispatch(call) {
     const id = newId();
     call.key = key;
-    call.timer = setTimeout(() => {
-      settle(id);
-      call.reject(failure(ErrorCode.REQUEST_TIMEOUT, 'the app did not answer in time'));
-    }, Math.min(call.patience, LONGEST_TIMER));
+    if (call.patience) {
+      call.timer = setTimeout(() => {
+        settle(id);
+        call.lost(ErrorCode.REQUEST_TIMEOUT, 'the app did not answer in time');
+      }, Math.min(call.patience, LONGEST_TIMER));
+    }
     pending.set(id, call);
-    const lost = () => {
-      if (settle(id)) {
-        call.reject(failure(ErrorCode.BRIDGE_MISSING, 'the app could not be reached'));
-      }
-    };
     try {
-      transmit(id, call.operation, call.text).then(undefined, lost);
+      transmit(id, call.name, call.parameters);
     } catch (error) {
-      lost();
+      if (settle(id)) {
+        call.lost(ErrorCode.BRIDGE_MISSING, 'the app could not be reached');
+      }
     }
   }
 
@@ -148,7 +150,7 @@
     refusal = errorMsg;
     const calls = waiting;
     waiting = [];
-    calls.forEach((call) => call.reject(failure(ErrorCode.BRIDGE_MISSING, errorMsg)));
+    calls.forEach((call) => call.lost(ErrorCode.BRIDGE_MISSING, errorMsg));
   }
 
   let watching = false;
@@ -187,24 +189,71 @@
     }
   }
 
+  function begin(entry) {
+    if (connected) {
+      dispatch(entry);
+    } else if (refusal !== null) {
+      entry.lost(ErrorCode.BRIDGE_MISSING, refusal);
+    } else {
+      waiting.push(entry);
+      watchForBridge();
+    }
+  }
+
   function call(operation, payload, patience) {
     return new Promise((resolve, reject) => {
-      const text = JSON.stringify(payload);
-      const entry = { operation, text, patience: patience + GRACE, resolve, reject };
-      if (connected) {
-        dispatch(entry);
-      } else if (refusal !== null) {
-        reject(failure(ErrorCode.BRIDGE_MISSING, refusal));
-      } else {
-        waiting.push(entry);
-        watchForBridge();
-      }
+      begin({
+        name: 'keypin_call',
+        parameters: [operation, JSON.stringify(payload)],
+        patience: patience + GRACE,
+        answered: (answer) => (answer.ok ? resolve(answer.value) : reject(new WLFailure(answer))),
+        lost: (errorCode, errorMsg) => reject(failure(errorCode, errorMsg)),
+      });
     });
+  }
+
+  // What pywebview.api's functions send, and all else of pywebview's, has to bear the page's key.
+  function sendForPywebview(name, parameters, id) {
+    const callbacks = (window.pywebview._returnValuesCallbacks[name] || {})[id];
+    if (!callbacks) { // nobody waits for an answer, as when the window is moved
+      if (key !== null) {
+        send(name, parameters, key + '.' + id);
+      }
+      return;
+    }
+    const failed = (error) => {
+      callbacks({ isError: true, value: JSON.stringify({ name: error.name, message: error.message, stack: '' }) });
+    };
+    begin({
+      name,
+      parameters,
+      patience: 0, // a person may be asked
+      answered: (answer) =>
+        answer.ok
+          ? callbacks({ value: JSON.stringify(answer.value) })
+          : failed(answer.raised || { name: answer.errorCode, message: answer.errorMsg }),
+      lost: (errorCode, errorMsg) => failed({ name: errorCode, message: errorMsg }),
+    });
+  }
+
+  let adopted = null; // the window.pywebview that sends by us; a page may get a new one
+
+  function adopt() {
+    const pywebview = window.pywebview;
+    if (!pywebview || !pywebview._jsApiCallback || pywebview === adopted) {
+      return;
+    }
+    adopted = pywebview;
+    const original = pywebview._jsApiCallback;
+    send = (name, parameters, ticket) => original.call(pywebview, name, parameters, ticket);
+    pywebview._jsApiCallback = sendForPywebview;
+    if (['qtwebengine', 'gtkwebkit2'].indexOf(pywebview.platform) !== -1) {
+      window.alert = (message) => sendForPywebview('_pywebviewAlert', String(message), '0');
+    }
   }
 
   function arrived() {
     connected = true;
-    refusal = null;
     const calls = waiting;
     waiting = [];
     calls.forEach(dispatch);
@@ -217,14 +266,23 @@
       return;
     }
     try {
-      transmit(hello, 'hello', '').then(undefined, () => undefined);
+      transmit(hello, 'keypin_call', ['hello', '']);
     } catch (notYet) {
       // heard next time
     }
     setTimeout(() => sayHello(hello, itsKey), HELLO_EVERY);
   }
 
-  // Python calls these three. They are no secret: without the key nothing can be asked.
+  // Calls without a timer would wait for ever for the connection that is no more.
+  function forgetFunctions(errorMsg) {
+    Array.from(pending).forEach(([id, call]) => {
+      if (!call.patience && call.lost && call.key !== key && settle(id)) {
+        call.lost(ErrorCode.BRIDGE_MISSING, errorMsg);
+      }
+    });
+  }
+
+  // Python calls these. They are no secret: without the key nothing can be asked.
   const bridge = Object.freeze({
     protocol: PROTOCOL,
 
@@ -240,8 +298,12 @@
       }
       greeting = number;
       key = newKey;
+      connected = false; // until this way is heard to be open
+      refusal = null;
+      adopt();
+      forgetFunctions('the app has connected this page anew');
       const hello = newId();
-      pending.set(hello, { resolve: arrived, reject: () => undefined, key: newKey });
+      pending.set(hello, { answered: arrived, key: newKey });
       let heard = false;
       const knock = () => {
         if (!heard) {
@@ -256,7 +318,13 @@
     refuse: function (errorMsg) {
       connected = false;
       key = null;
+      adopt();
+      forgetFunctions(errorMsg);
       dismiss(errorMsg);
+    },
+
+    awaits: function (id) {
+      return pending.has(id);
     },
 
     answer: function (id, answer) {
@@ -264,12 +332,10 @@
       if (!call) {
         return;
       }
-      if (answer.ok) {
-        call.resolve(answer.value);
-      } else if (call.operation && answer.errorCode === ErrorCode.BRIDGE_MISSING && key && call.key !== key) {
-        dispatch(call); // Python has given this page a new key since
+      if (!answer.ok && answer.errorCode === ErrorCode.BRIDGE_MISSING && call.name && key && call.key !== key) {
+        begin(call); // Python has given this page a new key since
       } else {
-        call.reject(new WLFailure(answer));
+        call.answered(answer);
       }
     },
   });

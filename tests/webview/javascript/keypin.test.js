@@ -29,7 +29,7 @@ test('pin calls resolve, with one name or several', async () => {
   assert.deepEqual(page.calls.map((call) => call.operation), ['pin', 'pin']);
   assert.deepEqual(page.calls.map((call) => call.arguments.names), [['a.cer'], ['a.cer', 'b.cer']]);
   assert.deepEqual(new Set(page.calls.map((call) => call.key)), new Set(['key']));
-  assert.match(page.calls[0].id, /^[0-9a-f]{32}$/);
+  assert.match(page.calls[0].id, /^[0-9]{40}$/);
 });
 
 test('a failure carries its code, and what the server said', async () => {
@@ -321,7 +321,7 @@ test('an app that comes late is still heard', async () => {
 test('an app of another version is refused, and says what to do', async () => {
   const page = new Page({ app: true });
   const promise = page.run("WL.Client.pinTrustedCertificatePublicKey('a')");
-  await page.connect('key', 1, 2);
+  await page.connect('key', 1, 1);
   const { failure } = await outcome(promise);
   assert.equal(failure.errorCode, 'BRIDGE_MISSING');
   assert.match(failure.errorMsg, /copy keypin.js again/);
@@ -355,17 +355,62 @@ test('no call stays without an end', async () => {
 });
 
 test('a call that cannot be passed on is rejected', async () => {
-  for (const broken of [
-    () => Promise.reject(new Error('gone')),
-    () => {
-      throw new Error('gone');
-    },
-  ]) {
-    const page = await Page.connected();
-    page.window.pywebview.api.keypin_call = broken;
-    const call = page.run("WL.Client.pinTrustedCertificatePublicKey('a')");
-    assert.equal(await rejected(call), 'BRIDGE_MISSING');
-  }
+  const page = await Page.connected();
+  page.hear = () => {
+    throw new Error('gone');
+  };
+  assert.equal(await rejected(page.run("WL.Client.pinTrustedCertificatePublicKey('a')")), 'BRIDGE_MISSING');
+});
+
+test("functions of the app's own are called with the page's key, and answered like all else", async () => {
+  const page = new Page({ app: true });
+  const early = page.run('pywebview').api.add(1, 2); // pywebview's own way, before the key is there
+  assert.deepEqual(page.calls.map((call) => [call.key, call.id]), [['7', undefined]]);
+  page.calls.pop();
+  await page.connect();
+  page.answers = (call) =>
+    call.arguments.length ? { ok: true, value: [3] } : { ok: false, raised: { name: 'TypeError', message: 'alas' } };
+  const right = page.run('pywebview').api.add(1, 2);
+  assert.deepEqual(await outcome(right), { value: [3] });
+  const { failure } = await outcome(page.run('pywebview').api.add());
+  assert.deepEqual(failure, { name: 'TypeError', message: 'alas', stack: '' });
+  assert.equal(page.calls[0].key, 'key');
+  assert.match(page.calls[0].id, /^[0-9]{40}$/);
+  assert.equal(await outcome(early), 'pending');
+});
+
+test('a function that was called under another key is answered that there is no answer', async () => {
+  const page = await Page.connected();
+  const call = page.run('pywebview').api.add(1, 2);
+  call.catch(() => undefined); // looked at below
+  await page.connect('new key');
+  assert.equal((await outcome(call)).failure.name, 'BRIDGE_MISSING');
+  const again = page.run('pywebview').api.add(1, 2);
+  again.catch(() => undefined);
+  page.run('window.keypinBridge').refuse('a stranger was here');
+  assert.equal((await outcome(again)).failure.message, 'a stranger was here');
+});
+
+test("what nobody answers goes with the page's key, too, and nowhere without one", async () => {
+  const page = new Page({ app: true });
+  page.run('window.keypinBridge').refuse('no');
+  page.run('pywebview')._jsApiCallback('pywebviewMoveWindow', [1, 2], 'move');
+  assert.deepEqual(page.calls, []);
+  await page.connect();
+  page.run('pywebview')._jsApiCallback('pywebviewMoveWindow', [1, 2], 'move');
+  page.run('alert')('hello');
+  assert.deepEqual(page.calls.map((call) => [call.operation, call.key, call.id]), [
+    ['pywebviewMoveWindow', 'key', 'move'],
+    ['_pywebviewAlert', 'key', '0'],
+  ]);
+});
+
+test("a new window.pywebview sends by the page's key, as the first one did", async () => {
+  const page = await Page.connected(OK);
+  page.window.pywebview = page.pywebview();
+  await page.connect('new key');
+  assert.deepEqual(await outcome(page.run('pywebview').api.add(1)), { value: null });
+  assert.equal(page.calls[0].key, 'new key');
 });
 
 test('a call that crossed with a new key is made again, and only then', async () => {
@@ -387,6 +432,13 @@ test('of two keys that arrive in the wrong order the later one stays', async () 
   await page.connect('second', 2);
   page.run("WL.Client.pinTrustedCertificatePublicKey('a')").catch(() => undefined);
   assert.equal(page.calls[0].key, 'third');
+});
+
+test('a page tells which calls it waits for', async () => {
+  const page = await Page.connected();
+  page.run("WL.Client.pinTrustedCertificatePublicKey('a')").catch(() => undefined);
+  const awaits = page.run('window.keypinBridge.awaits');
+  assert.deepEqual([awaits(page.calls[0].id), awaits('7')], [true, false]);
 });
 
 test('an answer that nobody waits for changes nothing', async () => {

@@ -75,7 +75,7 @@ class Page {
     this.events = [];
     this.window.window = this.window;
     if (app) {
-      this.window.pywebview = { api: { keypin_call: (...sent) => this.hear(...sent) } };
+      this.window.pywebview = this.pywebview();
     }
     vm.createContext(this.window);
     this.run(SCRIPT);
@@ -89,8 +89,29 @@ class Page {
     return result;
   }
 
-  hear(key, id, operation, text) {
-    const call = { key, id, operation, arguments: text && JSON.parse(text) };
+  /* As pywebview's script makes it, with a function of the app's own. */
+  pywebview() {
+    const pywebview = {
+      platform: 'gtkwebkit2',
+      api: {
+        add: (...numbers) =>
+          new Promise((resolve, reject) => {
+            pywebview._returnValuesCallbacks.add['7'] = ({ value, isError }) =>
+              (isError ? reject : resolve)(JSON.parse(value));
+            pywebview._jsApiCallback('add', numbers, '7');
+          }),
+      },
+      _returnValuesCallbacks: { add: {} },
+      _jsApiCallback: (name, parameters, ticket) => this.hear(name, parameters, ticket),
+    };
+    return pywebview;
+  }
+
+  hear(name, parameters, ticket) {
+    const [key, id] = ticket.split('.');
+    const pinned = name === 'keypin_call';
+    const [operation, text] = pinned ? parameters : [name];
+    const call = { key, id, operation, arguments: pinned ? text && JSON.parse(text) : parameters };
     if (operation !== 'hello') {
       this.calls.push(call);
     }
@@ -98,7 +119,6 @@ class Page {
     if (answer !== undefined) {
       setImmediate(() => this.answer(call, answer));
     }
-    return Promise.resolve(null);
   }
 
   greet() {
@@ -114,7 +134,7 @@ class Page {
     return this.run(`JSON.parse(${JSON.stringify(JSON.stringify(value))})`);
   }
 
-  async connect(key = 'key', number = (this.connects += 1), protocol = 1) {
+  async connect(key = 'key', number = (this.connects += 1), protocol = 2) {
     this.run('window.keypinBridge').connect(key, number, protocol);
     await this.clock.advance(100);
     await settled();

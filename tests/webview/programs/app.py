@@ -1,4 +1,4 @@
-"""An app for tests: app.py BASE_URL FOLDER [--page PAGE] [--gui GUI]."""
+"""An app for tests: app.py BASE_URL FOLDER PAGE [--gui GUI] [--links-in-the-window]."""
 
 import argparse
 import logging
@@ -15,8 +15,10 @@ parser.add_argument("base_url")
 parser.add_argument("folder", type=Path)
 parser.add_argument("page")
 parser.add_argument("--gui")
+parser.add_argument("--links-in-the-window", action="store_true")
 arguments = parser.parse_args()
 
+webview.settings["OPEN_EXTERNAL_LINKS_IN_BROWSER"] = not arguments.links_in_the_window
 logging.getLogger("keypin.webview").addHandler(logging.StreamHandler())
 client = Client(
     arguments.base_url,
@@ -31,12 +33,19 @@ XYZZY = "xyzzy-global"
 window = webview.create_window("app for tests", arguments.page)
 
 
+def add(one, other):
+    sys.stdout.write("add was called\n")  # whole, as the driver's answers are
+    sys.stdout.flush()
+    return one + other
+
+
 def expose():
     keypin.webview.expose(window, client)
 
 
 sys.modules["__main__"].expose = expose
 expose()
+window.expose(add)  # a function of the app's own beside it
 webview.start(gui=arguments.gui)
 client.close()
 print("the program ends")

@@ -7,6 +7,7 @@ import json
 import runpy
 import sys
 import threading
+import time
 from pathlib import Path
 
 import webview
@@ -38,9 +39,8 @@ def destroy(_):
 
 def idle(_):
     """Wait until everything that pages have asked for so far is answered."""
-    for thread in threading.enumerate():
-        if thread.name.startswith("keypin.webview"):
-            thread.join(60)
+    while any(thread.name.startswith("keypin.webview") for thread in threading.enumerate()):
+        time.sleep(0.01)
 
 
 def expose(_):
