@@ -321,13 +321,7 @@ def name_text(name: bytes, longest: int = LONGEST_NAME) -> str:
             raise DerError("RelativeDistinguishedName: empty")
         parts.append((inner, position))
     text = _BoundedText(longest)
-    try:
-        for index, (start, stop) in enumerate(reversed(parts)):
-            text.write("," * bool(index))
-            _write_part(text, name, start, stop)
-        if position < end:
-            raise _Full
-    except _Full:
+    if not _write_parts(text, name, parts[::-1]) or position < end:
         text.parts.append("…")
     return "".join(text.parts)
 
@@ -346,6 +340,17 @@ class _BoundedText:
             raise _Full
         self.room -= len(text)
         self.parts.append(text)
+
+
+def _write_parts(text: _BoundedText, name: bytes, parts: list[tuple[int, int]]) -> bool:
+    """Write RelativeDistinguishedNames; False if there was no room for all."""
+    try:
+        for index, (start, stop) in enumerate(parts):
+            text.write("," * bool(index))
+            _write_part(text, name, start, stop)
+    except _Full:
+        return False
+    return True
 
 
 def _write_part(text: _BoundedText, name: bytes, position: int, end: int) -> None:
@@ -372,9 +377,8 @@ def _write_attribute(text: _BoundedText, name: bytes, start: int, end: int) -> N
         _write_hexadecimal(text, identifier)
     else:
         text.write(label)
-    try:
-        shown = _decoded(name, begin, value_end, STRING_ENCODINGS[tag], text.room)
-    except (KeyError, UnicodeDecodeError):
+    shown = _decoded(name, begin, value_end, STRING_ENCODINGS.get(tag), text.room)
+    if shown is None:
         text.write("=#")
         _write_hexadecimal(text, name[value:value_end])
     else:
@@ -382,11 +386,16 @@ def _write_attribute(text: _BoundedText, name: bytes, start: int, end: int) -> N
         _write_escaped(text, shown)
 
 
-def _decoded(name: bytes, start: int, end: int, encoding: str, room: int) -> str:
-    """The text of a value, or as much of its beginning as there is room for."""
+def _decoded(name: bytes, start: int, end: int, encoding: str | None, room: int) -> str | None:
+    """The text of a value, or as much of its beginning as there is room for; None if it is none."""
+    if encoding is None:
+        return None
     shown = min(end, start + LONGEST_ENCODED * (room + 1))
     decoder = codecs.getincrementaldecoder(encoding)()
-    return decoder.decode(name[start:shown], final=shown == end)
+    try:
+        return decoder.decode(name[start:shown], final=shown == end)
+    except UnicodeDecodeError:
+        return None
 
 
 def _write_hexadecimal(text: _BoundedText, octets: bytes) -> None:

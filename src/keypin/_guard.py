@@ -612,9 +612,8 @@ class Guard:
     def _verdict(self, pins: PinSet, version: int | None = None) -> Verdict:
         if self.host is None:
             return Verdict(None, Reason.NO_SERVER_NAME)
-        try:
-            host = normalise(self.host)
-        except HostnameError:
+        host = _normal_form(self.host)
+        if host is None:
             return Verdict(self.host, Reason.BAD_HOST)
         rule = pins.rule_for(host)
         if rule is None and self.verifies and not self.checks_name:
@@ -788,6 +787,13 @@ class Guard:
         except (AttributeError, OSError):
             return verdict
         return verdict._replace(port=peer[1]) if isinstance(peer, tuple) else verdict
+
+
+def _normal_form(host: str) -> str | None:
+    try:
+        return normalise(host)
+    except HostnameError:
+        return None
 
 
 def _holder_of(owner: Any) -> Any:

@@ -155,9 +155,8 @@ class Rule(Immutable):
             return Verdict(host, Reason.EXCLUDED, self)
         if not chain:
             return self.refusal(host, Reason.NO_CERTIFICATE)
-        try:
-            served = [pin_of(certificate) for certificate in chain]
-        except CertificateFormatError:
+        served = _pins_of(chain)
+        if served is None:
             return self.refusal(host, Reason.UNREADABLE_CERTIFICATE)
         expired = self.expires is not None and (now or _now()) >= self.expires
         for pin in self.deny:
@@ -522,6 +521,14 @@ def _moment(expires: date | datetime | None) -> datetime | None:
     if isinstance(expires, date):
         return datetime.combine(expires, time.min, UTC)
     raise PinSetError(f"expires is a date or a datetime with a time zone, not {shown(expires)}")
+
+
+def _pins_of(chain: Sequence[bytes]) -> list[Pin] | None:
+    """The pins of certificates; None if one of them cannot be read."""
+    try:
+        return [pin_of(certificate) for certificate in chain]
+    except CertificateFormatError:
+        return None
 
 
 def _subjects(chain: Sequence[bytes]) -> tuple[tuple[Pin, str], ...]:
