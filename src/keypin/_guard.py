@@ -26,7 +26,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from . import _private_ssl
-from ._heap import holders_of
+from ._heap import find_holder, holders_of
 from .errors import (
     APPLICATION_VERIFICATION,
     HostnameError,
@@ -175,8 +175,27 @@ def _shut_down(owner: Any) -> None:
 
 
 # The guards of approved connections, by the identity of what holds the connection. Referred to from
-# here, a guard is no garbage where that is; so it is still found if a finalizer revives that.
+# here, a guard is no garbage where that is, and is still found if a finalizer revives that.
 _approved: dict[int, Guard] = {}
+# Those whose holder was found dead: it is gone, or revived, and refers to its guard then.
+_bereaved: list[Guard] = []
+_enough_bereaved = 4
+
+
+def _lose_holder(key: int, _: object) -> None:
+    global _enough_bereaved
+    guard = _approved.pop(key, None)
+    if guard is not None:
+        guard.forget_context()
+        if len(_bereaved) >= _enough_bereaved:
+            _bereaved[:] = _referred_to_elsewhere(_bereaved)
+            _enough_bereaved = 2 * len(_bereaved) + 4
+        _bereaved.append(guard)
+
+
+def _referred_to_elsewhere(guards: list[Any]) -> list[Any]:
+    (alone,) = (sys.getrefcount(each) for each in [object()])
+    return [guard for guard in guards if sys.getrefcount(guard) > alone]
 
 
 class Guard:
@@ -236,7 +255,7 @@ class Guard:
         self.approved = False
         self.refusal: ssl.SSLCertVerificationError | None = None
         self._connection = connection
-        self._context = context
+        self._context: ssl.SSLContext | None = context
         self._outgoing = outgoing
         self._state = state
         self._chain: tuple[bytes, ...] | None = None
@@ -255,8 +274,11 @@ class Guard:
             self._owner = weakref.ref(owner)
 
     def _be_held_by(self, holder: Any) -> None:
-        # no Python code in the callback, that could be interrupted
-        self._holder = self._owner = weakref.ref(holder, partial(_approved.pop, id(holder)))
+        self._holder = self._owner = weakref.ref(holder, partial(_lose_holder, id(holder)))
+
+    def forget_context(self) -> None:
+        """Do not keep the context alive any longer than its connections do."""
+        self._context = None
 
     def join(self, pinner: Pinner) -> None:
         """Let one more pinner decide."""
@@ -357,7 +379,7 @@ class Guard:
     @property
     def context(self) -> Any:
         """The context of the connection; a pinned client's cannot be changed."""
-        return self._context
+        return self._context or self._real().context
 
     @context.setter
     def context(self, context: Any) -> None:
@@ -420,7 +442,7 @@ class Guard:
     def credentials_sent(self) -> None:
         """The answer to a server that asked after the handshake is written."""
         if self.approved:
-            self._real().context = self._context
+            self._real().context = self.context
 
     def recheck(self) -> bool:
         """Decide again under the pins in force; True if it is refused from now on.
@@ -477,7 +499,9 @@ class Guard:
                 return
             if not isinstance(owner, ssl.SSLObject):
                 _let_wait(self._holder())  # eventlet changes the class of its sockets afterwards
-        if not self._has_shaken_hands():
+            if self.host is None:  # nothing that the server could show would change that
+                self._decide(self._pins_in_force())
+        if self.refusal is not None or not self._has_shaken_hands():
             verdicts = None
         elif (verdicts := self._settle()) is not None:
             for pinner, verdict in zip(pinners, verdicts, strict=True):
@@ -556,7 +580,7 @@ class Guard:
         credentials = self._state.credentials
         connection = self._real()
         if credentials is not None and connection is not None and self.refusal is None:
-            self._state.prepare_credentials(self._context)
+            self._state.prepare_credentials(self.context)
             connection.context = credentials
         if self.refusal is not None:  # a signal handler replaced the pins
             self._take_credentials_away()
@@ -743,11 +767,10 @@ class Guard:
 
         The garbage collector takes for dead what a finalizer then revives.
         """
-        for found in holders_of([self]):
-            if getattr(found, "__dict__", {}).get("_keypin_guard") is self:
-                self._be_held_by(found)
-                _approved[id(found)] = self
-                return
+        holder = find_holder(self, "_keypin_guard")
+        if holder is not None:
+            self._be_held_by(holder)
+            _approved[id(holder)] = self
 
     def _can_be_cut(self) -> bool:
         owner: Any = self._owner()

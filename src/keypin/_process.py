@@ -27,7 +27,7 @@ from ._context import (
     state_of,
 )
 from ._guard import LOCK, Guard, guard_of, take_copies
-from ._heap import client_connections, holders_of
+from ._heap import client_connections, find_holder
 from .errors import ProtectionError
 from .pinset import Reason
 
@@ -380,7 +380,7 @@ def search(pinner: Pinner) -> Found:
             continue
         owner = connection.owner
         if owner is None:  # it was revived by a finalizer
-            owner = next((holder for holder in holders_of([connection])), None)
+            owner = find_holder(connection, "_sslobj")
         if owner is None or _is_closed(owner):
             continue
         host = connection.server_hostname

@@ -15,6 +15,7 @@ import contextlib
 import functools
 import importlib
 import os
+import ssl
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -263,9 +264,12 @@ class Finder:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Let the loader of a watched module tell when it is executed; None for any other."""
-        if name not in WATCHED:
+        if name not in WATCHED and name != ssl.__name__:
             return None
         spec = _find_behind(name, path, target)
+        if spec is not None and name == ssl.__name__:
+            spec.loader = SameSsl(spec.loader)  # type: ignore[assignment]
+            return spec
         # to look for a module is not to import it, so the loader has to tell
         if spec is not None and hasattr(spec.loader, "exec_module"):
             spec.loader = Loader(spec.loader)  # type: ignore[assignment]
@@ -314,6 +318,30 @@ class Loader:
             except ProtectionError as error:
                 # whoever can do without the library goes on without it
                 raise ImportError(str(error), name=spec.name) from error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__.get("_loader"), name)
+
+
+class SameSsl:
+    """Stands in for the loader of `ssl`: whoever loads it again gets the one that is there.
+
+    Another would have classes without hooks.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Give back the module that has the hooks."""
+        return ssl
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Leave that as it is."""
+        if module is not ssl:
+            raise ImportError("keypin: a second ssl module would be unpinned", name=ssl.__name__)
+        for owner, name in ((module.__spec__, "loader"), (module, "__loader__")):
+            setattr(owner, name, self._loader)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__.get("_loader"), name)

@@ -351,7 +351,10 @@ def test_a_connection_without_a_server_name_is_refused_before_anything_is_sent(w
         if wrap == "socket":
             connect(context, right_server, server_hostname=None)
         else:
-            context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO())
+            outgoing = ssl.MemoryBIO()
+            context.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    if wrap == "object":
+        assert not outgoing.pending
     assert caught.value.reason is Reason.NO_SERVER_NAME
 
 

@@ -285,7 +285,7 @@ def test_a_message_callback_of_the_programs_own_never_puts_ours_off(way, wrong, 
 
 
 @pytest.mark.parametrize(
-    "function", [_context.guarded_connection, _context._made, _context.ContextState.end_watch]
+    "function", [_context.guarded_connection, _context._made, _context.ContextState._end_watch]
 )
 def test_a_handshake_inside_the_making_of_another_shows_nothing(function, version, wrong, my_files):
     """As a signal handler or a finalizer may begin and end one, at any line."""
@@ -299,12 +299,12 @@ def test_a_handshake_inside_the_making_of_another_shows_nothing(function, versio
             def act(count, stop=stop, begun=begun, busy=busy, context=context):
                 if count == stop and not busy:
                     busy.append(True)
-                    if function is _context.ContextState.end_watch:
+                    if function is _context.ContextState._end_watch:
                         begun.append(connect(context, wrong, do_handshake_on_connect=False))
                     else:
                         connect(context, right).close()
 
-            aim = right if function is _context.ContextState.end_watch else wrong
+            aim = right if function is _context.ContextState._end_watch else wrong
             with at_each_line_of(function, act) as counted, contextlib.suppress(PinMismatch):
                 connect(context, aim).close()
             for connection in begun:
