@@ -8,6 +8,7 @@ to a host that installed pins govern gets a guard; any other is made as before.
 from __future__ import annotations
 
 import _socket
+import _thread
 import gc
 import os
 import ssl
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from .pinner import Pinner
     from .pinset import Verdict
 
-__all__ = ["Found", "install", "installed", "search", "uninstall"]
+__all__ = ["Found", "in_main_interpreter", "install", "installed", "search", "uninstall"]
 
 # CPython 3.12 starts with some hundreds of frozen objects; a program freezes thousands.
 FROZEN_AT_START: Final = 1000
@@ -162,6 +163,8 @@ def _wait_for_makers(seconds: float = 10.0) -> None:
     They do so without Python's global lock, and what they make is found by nobody before it is
     made to the end.
     """
+    if not in_main_interpreter():
+        return  # it would also get the frames of other interpreters, which only those may free
     end = time.monotonic() + seconds
     this_thread = threading.get_ident()
     while any(
@@ -175,6 +178,17 @@ def _wait_for_makers(seconds: float = 10.0) -> None:
                 " be guarded: install before the program connects"
             )
         time.sleep(0.0005)
+
+
+def in_main_interpreter() -> bool:
+    """Whether this is the interpreter that the process began with."""
+    if hasattr(_thread, "_is_main_interpreter"):  # from Python 3.13 on
+        return bool(_thread._is_main_interpreter())
+    try:
+        import _xxsubinterpreters as interpreters  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        return True
+    return bool(interpreters.get_current() == interpreters.get_main())
 
 
 def _is_making(frame: FrameType) -> bool:

@@ -109,6 +109,9 @@ class Pinner:
                 is installed then.
             UncoveredClient: likewise, where the program turns that warning into an error.
         """
+        from . import _interpreters  # only here: `import keypin` stays as fast as it is
+
+        _interpreters.watch()
         with LOCK:
             again = self in _process.installed()
             found = _process.install(self)
@@ -127,7 +130,11 @@ class Pinner:
         Raises:
             ProtectionError: not installed.
         """
+        from . import _interpreters
+
         _process.uninstall(self)
+        if not _process.installed():
+            _interpreters.unwatch()
 
     @contextmanager
     def installed(self) -> Iterator[Self]:
