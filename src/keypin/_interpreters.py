@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["unwatch", "watch"]
+__all__ = ["look_around", "unwatch_if_idle", "watch"]
 
-FORKSERVER: Final = ".forkserver import main"
+FORKSERVER: Final = ".forkserver import main; "
 # marks what stands in the place of a function
 ORIGINAL: Final = "_keypin_original"
 
 
-def watch() -> None:
-    """Hand pins on from now on. Without a lock held: it waits for imports by other threads.
+def look_around() -> None:
+    """Hook what was imported before `watch`.
+
+    Not to be called with a lock held: it waits for imports that other threads are in the midst of.
 
     Raises:
         ProtectionError: a subinterpreter is at work, where pins cannot be put in force.
     """
     _refuse_at_work()
-    if FINDER not in sys.meta_path:
-        sys.meta_path.insert(0, FINDER)
     for name in WATCHED:
         if sys.modules.get(name) is not None:
             import importlib
@@ -43,9 +43,18 @@ def watch() -> None:
             _hook(importlib.import_module(name))
 
 
-def unwatch() -> None:
-    """See no more imports. The hooks stay, as some interpreter may have pins to be taken back."""
-    if FINDER in sys.meta_path:
+def watch() -> None:
+    """See imports from now on. To be called with `LOCK` held."""
+    if FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, FINDER)
+
+
+def unwatch_if_idle() -> None:
+    """See no more imports if no pins are installed. To be called with `LOCK` held.
+
+    The hooks stay, as some interpreter may have pins to be taken back.
+    """
+    if not installed() and FINDER in sys.meta_path:
         sys.meta_path.remove(FINDER)
 
 
@@ -71,12 +80,15 @@ def _spawnv_passfds(original: Any, path: Any, args: Sequence[Any], passfds: Any)
         return original(path, args, passfds)
     import tempfile
 
+    source, names = _handover.at_once()
+    text = f"exec({source!r}, {names!r})".encode()
     with tempfile.TemporaryFile() as file:  # an argument must not be that long
-        source, names = _handover.at_once()
-        file.write(f"exec({source!r}, {names!r})".encode())
+        file.write(text)
         file.seek(0)
-        read = f"with open({file.fileno()}, 'rb') as pins: exec(pins.read(), {{}})\n"
-        args = [*args[:command], read + args[command], *args[command + 1 :]]
+        # behind the import, by which frozen programs know what they are started for
+        read = f"import os; exec(os.read({file.fileno()}, {len(text)}), {{}})"
+        line = args[command].replace(FORKSERVER, f"{FORKSERVER}{read}; os.close({file.fileno()}); ")
+        args = [*args[:command], line, *args[command + 1 :]]
         return original(path, args, [*passfds, file.fileno()])
 
 
@@ -142,7 +154,9 @@ def _telling_names() -> list[str]:
 # The hooks
 
 MULTIPROCESSING: Final = {"get_preparation_data": _get_preparation_data}
-SUBINTERPRETERS: Final = dict.fromkeys(("exec", "run_string", "run_func", "call"), _run)
+# the last one unpickles there, so it runs code, too
+RUNNING: Final = ("exec", "run_string", "run_func", "call", "set___main___attrs")
+SUBINTERPRETERS: Final = dict.fromkeys(RUNNING, _run)
 WATCHED: Final[dict[str, dict[str, Any]]] = {
     "multiprocessing.spawn": MULTIPROCESSING,
     "multiprocessing.util": {"spawnv_passfds": _spawnv_passfds},
@@ -168,7 +182,7 @@ def _hook(module: ModuleType) -> None:
             setattr(module, name, replacement)
 
 
-class Finder:
+class InterpreterFinder:
     """Stands first in `sys.meta_path`; finds what the finders behind it find, and no more."""
 
     def find_spec(
@@ -181,13 +195,13 @@ class Finder:
             if finder is not self and hasattr(finder, "find_spec"):
                 spec = finder.find_spec(name, path, target)
                 if spec is not None and hasattr(spec.loader, "exec_module"):
-                    spec.loader = Loader(spec.loader)
+                    spec.loader = Loader(spec.loader)  # type: ignore[assignment]
                 if spec is not None:
                     return spec
         return None
 
 
-FINDER: Final[Any] = Finder()
+FINDER: Final[Any] = InterpreterFinder()
 
 
 class Loader:

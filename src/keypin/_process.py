@@ -184,8 +184,10 @@ def in_main_interpreter() -> bool:
     """Whether this is the interpreter that the process began with."""
     if hasattr(_thread, "_is_main_interpreter"):  # from Python 3.13 on
         return bool(_thread._is_main_interpreter())
+    import importlib
+
     try:
-        import _xxsubinterpreters as interpreters  # type: ignore[import-not-found, unused-ignore]
+        interpreters = importlib.import_module("_xxsubinterpreters")
     except ImportError:
         return True
     return bool(interpreters.get_current() == interpreters.get_main())

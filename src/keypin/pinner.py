@@ -111,15 +111,20 @@ class Pinner:
         """
         from . import _interpreters  # only here: `import keypin` stays as fast as it is
 
-        _interpreters.watch()
+        _interpreters.look_around()
         with LOCK:
             again = self in _process.installed()
-            found = _process.install(self)
+            _interpreters.watch()
+            try:
+                found = _process.install(self)
+            finally:
+                _interpreters.unwatch_if_idle()
             if not again:  # else nothing was searched
                 self._searched = None if found.left else self._pins
         try:
             self._settle_open_connections(found)
             _uncovered.look_around()
+            _interpreters.look_around()  # for what was imported meanwhile
         except BaseException:
             self.uninstall()
             raise
@@ -132,9 +137,9 @@ class Pinner:
         """
         from . import _interpreters
 
-        _process.uninstall(self)
-        if not _process.installed():
-            _interpreters.unwatch()
+        with LOCK:
+            _process.uninstall(self)
+            _interpreters.unwatch_if_idle()
 
     @contextmanager
     def installed(self) -> Iterator[Self]:

@@ -16,7 +16,12 @@ try:
 except ImportError:  # before Python 3.13
     import _xxsubinterpreters as interpreters
 
-REQUESTS = "import sys; sys.path.insert(0, '.'); import program; print(program.requests(), flush=True)"
+REQUESTS = '''
+import sys
+sys.path.insert(0, ".")
+import program
+print(program.requests(), flush=True)
+'''
 HOSTS = '''
 import ssl, sys
 keypin = sys.modules.get("keypin")
