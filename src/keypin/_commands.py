@@ -41,6 +41,8 @@ BINARY: Final = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 
 ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 OPTION_WITH_VALUE = re.compile(r"--?[\w-]+=(.+)", re.DOTALL)
+# options by which programs start others in an environment of their making
+CLEARING = re.compile(r"--(?:reset|clear|ignore)-?env\w*")
 # what ends a command in a text for a shell
 BETWEEN_COMMANDS = re.compile(r"[;|&\n()`]+")
 
@@ -286,6 +288,8 @@ class _Search:
                 yield from self._of_text(word)
             elif assigned := ASSIGNMENT.fullmatch(word):
                 self._assign(*assigned.groups())
+            elif CLEARING.fullmatch(word):
+                self.environment = {"PATH": self.environment.get("PATH", os.defpath)}
             elif word in ("unset", "-u") or word.startswith("--unset"):
                 for name in OURS:
                     if any(

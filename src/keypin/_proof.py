@@ -104,8 +104,8 @@ def _ask(
     """Start it with a question for a program: what it says, and where it found its packages."""
     reading, writing = os.pipe()
     actions = [
+        (os.POSIX_SPAWN_DUP2, writing, 1),  # first: it may be 0 or 2 in a daemon
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_DUP2, writing, 1),
         (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
     ]
     with os.fdopen(reading, "rb") as output:
@@ -117,8 +117,10 @@ def _ask(
         finally:
             os.close(writing)
         answer, *files = output.read().decode(errors="surrogateescape").split("\0")
+    import posix  # of `os` gevent takes the place, which knows only the children that it started
+
     try:
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        code = os.waitstatus_to_exitcode(posix.waitpid(child, 0)[1])
     except ChildProcessError:  # the program waits for all its children
         code = None
     if answer == PINNED or (answer == "" and code == NOT_PINNED):

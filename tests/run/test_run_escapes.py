@@ -145,6 +145,8 @@ ESCAPE = {
     "renamed -I": "-I",
     "nice renamed -I": "-I",
     "timeout 5 sudo -n python app.py": PINS,
+    "setpriv --reset-env python app.py": PINS,
+    "bwrap --clearenv python app.py": PINS,
     "sh -c sudo\\python\\app.py": PINS,
     "chroot jail /usr/bin/python3 app.py": "root folder",
     "unshare --root=jail python3 app.py": "root folder",
