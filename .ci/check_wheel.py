@@ -35,7 +35,8 @@ here = Path(keypin.__file__).parent
 check(Path(sys.prefix) in here.parents, f"keypin was imported from {here}, not from the wheel")
 check((here / "py.typed").is_file(), "py.typed is not in the wheel")
 
-check((here.parent / "keypin.pth").is_file(), "keypin.pth is not in the wheel")
+for name in ("keypin.pth", "keypin.start", "_keypin_start.py"):
+    check((here.parent / name).is_file(), f"{name} is not in the wheel")
 check((here / "_bootstrap" / "sitecustomize.py").is_file(), "_bootstrap is not in the wheel")
 
 foreign = loaded - sys.stdlib_module_names - {"keypin", "idna"}

@@ -1,12 +1,12 @@
-"""How pins pass from a process to those that it starts: by environment; and what would lose them.
+"""How pins pass from a process to those that it starts: by environment.
 
 Of Python's processes only. Nothing here starts one, or changes this one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 import sys
 from functools import cache
 from importlib.machinery import PathFinder
@@ -16,47 +16,38 @@ from typing import TYPE_CHECKING, Final
 from .errors import ProtectionError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping, Sequence
+    from collections.abc import Iterable, Mapping, MutableMapping, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["PINS", "SentPackages", "find_escape", "pass_on"]
+__all__ = [
+    "PINS",
+    "SentPackages",
+    "is_own_interpreter",
+    "is_readable_by",
+    "missing",
+    "pass_on",
+    "refusing_folder",
+    "wanted",
+]
 
 PINS: Final = "KEYPIN_PINS"
 """the environment variable that names the pin file"""
 PACKAGES: Final = "KEYPIN_PACKAGES"
 """the one that names the folders of keypin and idna, for interpreters that lack them"""
 PATH: Final = "PYTHONPATH"
+OURS: Final = (PINS, PACKAGES, PATH)
 
 HOME: Final = os.path.dirname(os.path.abspath(__file__))
 BOOTSTRAP: Final = os.path.join(HOME, "_bootstrap")
 """the folder of the sitecustomize that pins a process before its program begins"""
-
-EXECUTABLE: Final = sys.executable or ""  # embedded interpreters have none
-
-LONGEST_CHAIN = 10  # of scripts that interpret scripts
-LONGEST_SHEBANG = 256  # what Linux reads (BINPRM_BUF_SIZE)
-
-INTERPRETER = re.compile(
-    r"(?:python|pypy|graalpy)[\d.]*[a-z]{0,2}(?:-dbg|-intel64)?(?:\.exe)?|pyw?(?:\.exe)?", re.I
+NEEDED: Final = (
+    os.path.join(BOOTSTRAP, "sitecustomize.py"),
+    os.path.join(HOME, "__init__.py"),
+    os.path.join(HOME, "_start.py"),
 )
-# Programs that start the one named by their arguments, in the environment that they have ...
-HANDING_ON = frozenset(
-    {
-        *("catchsegv", "chrt", "dumb-init", "hatch", "ionice", "ltrace", "nice", "nohup"),
-        *("numactl", "pdm", "pipenv", "poetry", "runuser", "rye", "setarch", "setpriv", "setsid"),
-        *("stdbuf", "strace", "taskset", "time", "timeout", "tini", "unbuffer", "unshare", "uv"),
-        "xargs",
-    }
-)
-# ... and in one of their own making
-CLEARING = frozenset({"doas", "pkexec", "su", "sudo"})
-# GNU coreutils and FreeBSD
-ENV_OPTIONS = "0a:iu:vC:P:S:"
-ENV_LONG_OPTIONS = (
-    *("argv0=", "block-signal", "chdir=", "debug", "default-signal", "ignore-environment"),
-    *("ignore-signal", "list-signal-handling", "null", "split-string=", "unset="),
-)
+"""what a process reads before its program begins"""
+EFFECTIVE: Final = os.access in os.supports_effective_ids
 
 
 class SentPackages:
@@ -86,17 +77,19 @@ def pass_on(environment: MutableMapping[str, str], pins: str) -> None:
     Raises:
         ProtectionError: keypin is installed where PYTHONPATH cannot point to.
     """
+    environment.update(wanted(environment, pins))
+
+
+def wanted(environment: Mapping[str, str], pins: str) -> dict[str, str]:
+    """What the three variables have to be in an environment."""
     others = environment.get(PATH, "").split(os.pathsep) if environment.get(PATH) else []
     # first, so that no other sitecustomize can take its place
-    search = [BOOTSTRAP, *(folder for folder in others if folder != BOOTSTRAP)]
-    wanted = {
-        PINS: environment.get(PINS, pins),
+    folders = [BOOTSTRAP, *filter(None, [refusing_folder()])]
+    return {
+        PINS: environment.get(PINS) or pins,
         PACKAGES: _packages(),
-        PATH: os.pathsep.join(search),
+        PATH: os.pathsep.join(folders + [other for other in others if other not in folders]),
     }
-    for name, value in wanted.items():
-        if environment.get(name) != value:
-            environment[name] = value
 
 
 @cache
@@ -114,95 +107,111 @@ def _packages() -> str:
     return os.pathsep.join(dict.fromkeys(folders))
 
 
-def find_escape(
-    command: Sequence[str], environment: Mapping[str, str], folder: str = os.curdir
-) -> str | None:
-    """Tell why a command would start a Python interpreter that the pins do not reach.
-
-    It looks at the interpreter's options, through scripts (their first line) and through programs
-    that start another (`env`, `nice`, `sudo`). It does not look into what shells are told to do.
-
-    Args:
-        command: the program and its arguments.
-        environment: what the program gets.
-        folder: the program's current folder.
-
-    Returns:
-        The reason and what to do about it; None if the command is not known to escape.
-    """
-    command = list(command)
-    for _ in range(LONGEST_CHAIN):
-        if not command:
-            return None
-        program = _look_up(command[0], environment, folder)
-        name = os.path.basename(command[0])
-        if _is_interpreter(program or command[0]):
-            return _escape_of_interpreter(program or command[0], command[1:], environment)
-        if name == "env":
-            command, environment = _inside_env(command[1:], environment)
-        elif name in HANDING_ON or name in CLEARING:
-            command = _inside(command[1:], environment, folder)
-            if name in CLEARING:
-                environment = {"PATH": environment.get("PATH", os.defpath)}
-        elif program is not None and (shebang := _shebang(program)):
-            command = [*shebang, program, *command[1:]]
-        else:
-            return None
-    return f"{command[0]} comes behind more than {LONGEST_CHAIN} programs that start each other"
+# Where the bootstrap cannot be read
 
 
-def _escape_of_interpreter(
-    program: str, arguments: Sequence[str], environment: Mapping[str, str]
-) -> str | None:
-    flags = _isolating_flags(arguments)
-    if "S" in flags:
-        return (
-            f"{program} -S does without the module site, which pins a process when it starts;"
-            " leave -S out"
-        )
-    if not environment.get(PINS):
-        return f"{program} would start without {PINS} in its environment; leave that there"
-    if _is_own_interpreter(program, environment):
-        return None
-    if flags:
-        return (
-            f"{program} -{flags[0]} ignores {PATH}, by which the pins reach it; leave -{flags[0]}"
-            " out, or install keypin in that interpreter's environment and start it with the"
-            " keypin there"
-        )
-    if environment.get(PATH, "").split(os.pathsep)[0] != BOOTSTRAP:
-        return (
-            f"{program} would start without keypin's folder at the head of {PATH}; set {PATH}"
-            " before keypin run, not behind it"
-        )
+def missing() -> str | None:
+    """Why a process that is started now would not find what pins it; None if it would."""
+    for file in NEEDED:
+        if not os.access(file, os.R_OK, effective_ids=EFFECTIVE):
+            return (
+                f"what would pin it cannot be read any more ({file}): start this program anew, or"
+                " install keypin where the process can read it"
+            )
     return None
 
 
-def _isolating_flags(arguments: Sequence[str]) -> str:
-    """Those of an interpreter's options -I, -E and -S that stand in its arguments."""
-    found = ""
-    waiting = iter(arguments)
-    for argument in waiting:
-        if argument.startswith("--") and argument != "--":
-            if argument == "--check-hash-based-pycs":
-                next(waiting, None)
-            continue
-        if not argument.startswith("-") or argument in ("-", "--"):
-            break
-        for position, letter in enumerate(argument[1:], 2):
-            if letter in "cm":
-                return found
-            if letter in "WX":
-                if position == len(argument):
-                    next(waiting, None)
-                break
-            if letter in "IES":
-                found += letter
-    return found
+def is_readable_by(user: int, groups: Iterable[int]) -> bool:
+    """Whether a user, and a member of these groups, can read what pins a process."""
+    groups = set(groups)
+    return user == 0 or all(
+        _allows(part, user, groups, 0o4 if part == file else 0o1)
+        for file in NEEDED
+        for part in (file, *_folders_above(file))
+    )
 
 
-def _is_own_interpreter(program: str, environment: Mapping[str, str]) -> bool:
-    """Whether it is this process's interpreter, in whose environment keypin.pth pins it anyway."""
+def _allows(path: str, user: int, groups: set[int], right: int) -> bool:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    if status.st_uid == user:
+        right <<= 6
+    elif status.st_gid in groups:
+        right <<= 3
+    return status.st_mode & right != 0
+
+
+def _folders_above(path: str) -> list[str]:
+    folders = []
+    while path != os.path.dirname(path):
+        path = os.path.dirname(path)
+        folders.append(path)
+    return folders
+
+
+def refusing_folder() -> str | None:
+    """A folder with a copy of the bootstrap, where every user can read it, or None.
+
+    Python skips a folder that it cannot read, or that is not there any more: a process of another
+    user, say, or one that a shell starts after keypin was moved. It then finds the copy, which
+    ends it if there is no keypin for it. Not in a folder for temporary files: there it could be
+    removed, and another user's put in its place.
+    """
+    global _refusing
+    known, _refusing = _refusing, None
+    if known is not None and os.path.isfile(os.path.join(known, "sitecustomize.py")):
+        _refusing = known
+    elif os.name == "posix":
+        with contextlib.suppress(OSError):  # a system that nothing can be written to
+            _refusing = _make_refusing_folder()
+    return _refusing
+
+
+_refusing: str | None = None
+
+
+def _make_refusing_folder() -> str:
+    from hashlib import sha256
+
+    with open(NEEDED[0], "rb") as file:
+        text = file.read()
+    if os.geteuid() == 0:
+        home = "/run/keypin"
+    else:
+        cache_home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        home = os.path.join(cache_home, "keypin")
+    folder = os.path.join(home, "bootstrap-" + sha256(text).hexdigest()[:16])
+    if os.pathsep in folder or not os.path.isabs(folder):
+        raise FileNotFoundError(folder)
+    path = os.path.join(folder, "sitecustomize.py")
+    if not os.path.isfile(path):
+        os.makedirs(folder, exist_ok=True)
+        for part in (home, folder):
+            os.chmod(part, 0o755)  # noqa: S103 - for every user to read
+        new = f"{path}.{os.getpid()}"
+        with open(new, "wb") as file:
+            file.write(text)
+        os.chmod(new, 0o644)
+        os.replace(new, path)
+    for part in (home, folder, path):
+        status = os.lstat(part)
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+            raise PermissionError(part)
+    with open(path, "rb") as file:
+        if file.read() != text:
+            raise FileNotFoundError(path)
+    return folder
+
+
+# The interpreter of this process
+
+EXECUTABLE: Final = sys.executable or ""  # embedded interpreters have none
+
+
+def is_own_interpreter(program: str, environment: Mapping[str, str]) -> bool:
+    """Whether it is this process's interpreter, which pins itself by what is installed with it."""
     if environment.get("PYTHONHOME") != os.environ.get("PYTHONHOME") or not _has_hook():
         return False
     own = os.path.abspath(EXECUTABLE)
@@ -213,81 +222,17 @@ def _is_own_interpreter(program: str, environment: Mapping[str, str]) -> bool:
     )
 
 
-@cache
 def _has_hook() -> bool:
     import site
 
-    return any(os.path.isfile(os.path.join(f, "keypin.pth")) for f in site.getsitepackages())
-
-
-def _is_interpreter(program: str) -> bool:
-    real = os.path.realpath(program)
-    return (
-        INTERPRETER.fullmatch(os.path.basename(program)) is not None
-        or INTERPRETER.fullmatch(os.path.basename(real)) is not None
-        or real == os.path.realpath(EXECUTABLE)
-    )
-
-
-def _look_up(program: str, environment: Mapping[str, str], folder: str) -> str | None:
-    """The file that is run by this name."""
-    if os.path.dirname(program):
-        candidates = [os.path.join(folder, program)]
-    else:
-        search = environment.get("PATH", os.defpath).split(os.pathsep)
-        candidates = [os.path.join(folder, entry, program) for entry in search]
-    return next(filter(_is_executable_file, candidates), None)
-
-
-def _is_executable_file(path: str) -> bool:
-    return os.path.isfile(path) and os.access(path, os.X_OK)
-
-
-def _shebang(path: str) -> list[str]:
-    """The interpreter that a script names in its first line, and its one argument, if any."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(LONGEST_SHEBANG)
-    except OSError:
-        return []
-    if not head.startswith(b"#!"):
-        return []
-    return os.fsdecode(head[2:].partition(b"\n")[0].strip()).split(None, 1)
-
-
-def _inside_env(
-    words: list[str], environment: Mapping[str, str]
-) -> tuple[list[str], Mapping[str, str]]:
-    """What `env` runs, and in which environment."""
-    from getopt import GetoptError, getopt
-
-    environment = dict(environment)
-    try:
-        options, words = getopt(words, ENV_OPTIONS, ENV_LONG_OPTIONS)
-    except GetoptError:
-        return [], environment
-    for option, value in options:
-        if option in ("-i", "--ignore-environment"):
-            environment.clear()
-        elif option in ("-u", "--unset"):
-            environment.pop(value, None)
-        elif option in ("-S", "--split-string"):
-            from shlex import split
-
-            return _inside_env([*split(value), *words], environment)
-    if words[:1] == ["-"]:
-        environment.clear()
-        words = words[1:]
-    while words and "=" in words[0]:
-        name, _, environment[name] = words.pop(0).partition("=")
-    return words, environment
-
-
-def _inside(words: list[str], environment: Mapping[str, str], folder: str) -> list[str]:
-    """What a program runs that starts another: from the first of its words that is a program."""
-    for position, word in enumerate(words):
-        if not word.startswith("-") and (
-            _look_up(word, environment, folder) or _is_interpreter(word)
-        ):
-            return words[position:]
-    return []
+    # from 3.15 on (PEP 829) a .start file takes the place of the line in the .pth file
+    starts = sys.version_info >= (3, 15)
+    for folder in site.getsitepackages():
+        start = os.path.join(folder, "keypin.start")
+        if starts and (os.path.isfile(start) or sys.version_info >= (3, 18)):
+            files = [start, os.path.join(folder, "_keypin_start.py")]
+        else:
+            files = [os.path.join(folder, "keypin.pth")]
+        if all(os.access(file, os.R_OK) for file in files):
+            return True
+    return False

@@ -8,6 +8,7 @@ to a host that installed pins govern gets a guard; any other is made as before.
 from __future__ import annotations
 
 import _socket
+import _thread
 import os
 import ssl
 import sys
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from .pinner import Pinner
     from .pinset import Verdict
 
-__all__ = ["Found", "install", "installed", "search", "uninstall"]
+__all__ = ["Found", "in_main_interpreter", "install", "installed", "search", "uninstall"]
 
 # The methods of a context that make a connection
 MAKERS: Final = frozenset({"_wrap_bio", "_wrap_socket"})
@@ -275,13 +276,15 @@ def _wait_for_makers(seconds: float = 10.0) -> None:
     They do so without Python's global lock, and what they make is found by nobody before it is
     made to the end.
     """
-    end = time.monotonic() + seconds
-    this_thread = threading.get_ident()
     if _is_making(sys._getframe()):
         raise ProtectionError(
             "this thread is in the middle of making a TLS connection (a signal handler, a finalizer"
             " or a trace function installs pins), so that cannot be guarded"
         )
+    if not in_main_interpreter():
+        return  # it would also get the frames of other interpreters, which only those may free
+    end = time.monotonic() + seconds
+    this_thread = threading.get_ident()
     while any(
         _is_making(frame)
         for thread, frame in sys._current_frames().items()
@@ -313,6 +316,19 @@ def _is_making(innermost: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def in_main_interpreter() -> bool:
+    """Whether this is the interpreter that the process began with."""
+    if hasattr(_thread, "_is_main_interpreter"):  # from Python 3.13 on
+        return bool(_thread._is_main_interpreter())
+    import importlib
+
+    try:
+        interpreters = importlib.import_module("_xxsubinterpreters")
+    except ImportError:
+        return True
+    return bool(interpreters.get_current() == interpreters.get_main())
 
 
 # That of what gives a guard to what it makes, under the lock

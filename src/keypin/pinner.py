@@ -110,14 +110,22 @@ class Pinner:
                 is installed then.
             UncoveredClient: likewise, where the program turns that warning into an error.
         """
+        from . import _interpreters  # only here: `import keypin` stays as fast as it is
+
+        _interpreters.look_around()
         with LOCK:
             again = self in _process.installed()
-            found = _process.install(self)
+            _interpreters.watch()
+            try:
+                found = _process.install(self)
+            finally:
+                _interpreters.unwatch_if_idle()
             if not again:  # else nothing was searched
                 self._searched = None if found.left else self._pins
         try:
             self._settle_open_connections(found)
             _uncovered.look_around()
+            _interpreters.look_around()  # for what was imported meanwhile
         except BaseException:
             self.uninstall()
             raise
@@ -128,7 +136,11 @@ class Pinner:
         Raises:
             ProtectionError: not installed.
         """
-        _process.uninstall(self)
+        from . import _interpreters
+
+        with LOCK:
+            _process.uninstall(self)
+            _interpreters.unwatch_if_idle()
 
     @contextmanager
     def installed(self) -> Iterator[Self]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,5 +62,6 @@ def hooked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folders = _inheritance._packages().split(os.pathsep)
     # as an editable install names its file
     site_packages(python).joinpath("_keypin.pth").write_text("\n".join(folders))
-    site_packages(python).joinpath("keypin.pth").write_text(HOOK.read_text())
+    for name in ("keypin.pth", "keypin.start", "_keypin_start.py"):
+        shutil.copy(HOOK.with_name(name), site_packages(python))
     return python

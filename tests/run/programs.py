@@ -128,6 +128,11 @@ class Scene:
         return f"open({str(self.mark)!r}, 'w')"
 
 
+def with_keypin(scene: Scene) -> dict[str, str]:
+    """The environment to begin with, for an interpreter that finds keypin, and no pins."""
+    return scene.environment | {"PYTHONPATH": _inheritance._packages()}
+
+
 def make_environment(folder: Path) -> Path:
     """Make a virtual environment without any package; return its interpreter."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=60)

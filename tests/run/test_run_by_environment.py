@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
-from programs import BOOTSTRAP, HOOK, PINNED, UNPINNED, Scene
+from programs import (
+    BOOTSTRAP,
+    HOOK,
+    PINNED,
+    UNPINNED,
+    Scene,
+    make_environment,
+    site_packages,
+)
+
+from keypin import _inheritance
 
 
 @pytest.fixture
@@ -20,9 +34,9 @@ def test_a_program_is_pinned(scene, hooked, naming, options):
 
 
 def test_without_the_variable_keypin_is_not_even_imported(scene, hooked):
-    code = "import sys; print(*(n for n in sys.modules if 'keypin' in n), 'ssl' in sys.modules)"
+    code = "import sys; print(*(name in sys.modules for name in ('keypin', 'idna', 'ssl')))"
     done = scene.start(hooked, "-c", code, environment=scene.environment)
-    assert (done.stdout, done.stderr) == ("False\n", "")
+    assert (done.stdout, done.stderr) == ("False False False\n", "")
     done = scene.start(hooked, scene.program, environment=scene.environment)
     assert done.stdout == f"{UNPINNED}\n"
 
@@ -93,9 +107,62 @@ def test_the_hook_is_one_line_that_python_runs():
     assert line.startswith("import ")
 
 
-def test_the_hook_is_installed_with_keypin():
+@pytest.mark.parametrize("name", ["keypin.pth", "keypin.start", "_keypin_start.py"])
+def test_what_starts_the_pins_is_installed_with_keypin(name):
     """In site-packages itself, where Python looks; editable installs, too."""
     files = importlib.metadata.files("keypin")
-    [hook] = [file for file in files or () if file.name == "keypin.pth"]
+    [hook] = [file for file in files or () if file.name == name]
     assert str(hook.parent) == "."
-    assert hook.read_text() == HOOK.read_text()
+    assert hook.read_text() == HOOK.with_name(name).read_text()
+
+
+def test_the_start_file_names_a_module_of_its_own():
+    """Python goes on when what it names is broken (PEP 829), so it needs nothing of keypin."""
+    assert HOOK.with_name("keypin.start").read_text() == "_keypin_start:start\n"
+    tree = ast.parse(HOOK.with_name("_keypin_start.py").read_text())
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert [ast.unparse(node) for node in imports] == ["import os"]
+
+
+@pytest.mark.parametrize("by", ["keypin.pth", "keypin.start"])
+def test_each_of_both_starts_the_pins_where_it_counts(scene, naming, tmp_path, by):
+    python = make_environment(tmp_path / "venv")
+    packages = site_packages(python)
+    packages.joinpath("_keypin.pth").write_text("\n".join(_inheritance._packages().split(":")))
+    names = ["keypin.pth"] if by == "keypin.pth" else ["keypin.start", "_keypin_start.py"]
+    for name in names:
+        shutil.copy(HOOK.with_name(name), packages)
+    done = scene.start(python, "-I", scene.program, environment=naming)
+    if by == "keypin.start" and sys.version_info < (3, 15):
+        assert done.stdout == f"{UNPINNED}\n"
+    else:
+        scene.assert_pinned(done)
+
+
+BROKEN = {
+    "no package": "shutil.rmtree",
+    "an error": "1 / 0",
+    "an exit": "raise SystemExit(0)",
+    "no module of it": None,
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_a_broken_keypin_ends_the_process(scene, naming, tmp_path, text):
+    python = make_environment(tmp_path / "venv")
+    packages = site_packages(python)
+    for folder in _inheritance._packages().split(":"):
+        for name in ("keypin", "idna"):
+            if Path(folder, name).is_dir():
+                shutil.copytree(Path(folder, name), packages / name)
+    for name in ("keypin.pth", "keypin.start", "_keypin_start.py"):
+        shutil.copy(HOOK.with_name(name), packages)
+    scene.assert_pinned(scene.start(python, "-I", scene.program, environment=naming))
+    if text == "shutil.rmtree":
+        shutil.rmtree(packages / "keypin")
+    elif text is None:
+        packages.joinpath("keypin", "_start.py").unlink()
+    else:
+        packages.joinpath("keypin", "__init__.py").write_text(text)
+    done = scene.start(python, "-I", "-c", scene.marking, environment=naming)
+    scene.assert_not_run(done, "install keypin anew")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from programs import BOOTSTRAP, PINNED, Scene
 
+from keypin._inheritance import refusing_folder
 from keypin.cli import main
 from keypin.cli import run as command_module
 
@@ -45,7 +46,8 @@ def test_it_changes_the_environment_in_three_variables(scene):
     )
     assert seen.pop("KEYPIN_PINS") == str(scene.pins)
     assert str(BOOTSTRAP.parents[1]) in seen.pop("KEYPIN_PACKAGES").split(":")
-    assert seen.pop("PYTHONPATH").split(":") == [str(BOOTSTRAP), "own", "/another"]
+    ours = [str(BOOTSTRAP), refusing_folder()]
+    assert seen.pop("PYTHONPATH").split(":") == [*ours, "own", "/another"]
     del before["PYTHONPATH"]
     assert seen == before
 
@@ -63,7 +65,7 @@ def test_a_run_inside_a_run_has_the_inner_pins(scene, bare):
         *(bare, "-c", "import os, program; print(program.requests(), os.environ['PYTHONPATH'])"),
         environment=scene.environment,
     )  # fmt: skip
-    assert outer.stdout == f"{PINNED} {BOOTSTRAP}\n", outer.stderr
+    assert outer.stdout == f"{PINNED} {BOOTSTRAP}:{refusing_folder()}\n", outer.stderr
 
 
 # What it refuses

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from keypin import ProtectionError, _inheritance
-from keypin._inheritance import BOOTSTRAP, PATH, PINS, find_escape, pass_on
+from keypin._commands import find_escape
+from keypin._inheritance import BOOTSTRAP, PATH, PINS, pass_on, refusing_folder
 
 PYTHON = "/nowhere/bin/python"
 
@@ -29,15 +30,26 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "binary": "\x7fELF",
         "tool": "#!/bin/sh\n",
         "env": "\x7fELF",
+        "sudo": "\x7fELF",
+        "folder/inside": f"#!{PYTHON} -E\n",
+        "renamed": "\x7fELF...\0Py_BytesMain\0...",
+        "jail/usr/bin/python3": "\x7fELF",
+        "notes-on-python": "python -I",
         "python3.12": "\x7fELF",
     }
     for name, text in programs.items():
+        tmp_path.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
         tmp_path.joinpath(name).write_text(text)
-        tmp_path.joinpath(name).chmod(0o755)
+        tmp_path.joinpath(name).chmod(0o4755 if name == "sudo" else 0o755)
     tmp_path.joinpath("my-interpreter").symlink_to(tmp_path / "python3.12")
-    environment = {"PATH": str(tmp_path)}
+    environment = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
     pass_on(environment, "/pins.toml")
     return environment
+
+
+def words_of(command: str) -> list[str]:
+    r"""Split it at blanks; `\\` is one inside of a word."""
+    return [word.replace("\\", " ") for word in command.split()]
 
 
 STAY = [
@@ -67,11 +79,16 @@ STAY = [
     "env --unset=MODE -- python app.py",
     "env",
     "env -i tool",
-    "env --nonsense python -I",
+    "of-itself",
     "nice -n 5 python app.py",
     "timeout 5 app -I",
-    "nice tool python -I",
-    "git grep python -I",
+    "nice tool python app.py -I",
+    "git grep -I python",
+    "git grep -I python -- src",
+    "nice cat notes-on-python -I",
+    "sh -c cd\\src;python\\app.py\\-I",
+    f"sh -c {PATH}=src:${PATH}\\python\\app.py",
+    f"sh -c {PATH}=src:${{{PATH}}}\\python\\app.py",
     "sudo tool",
     "",
 ]
@@ -79,7 +96,7 @@ STAY = [
 
 @pytest.mark.parametrize("command", STAY)
 def test_a_command_that_is_reached(environment, command):
-    assert find_escape(command.split(), environment) is None
+    assert find_escape(words_of(command), environment, environment["PATH"]) is None
 
 
 ESCAPE = {
@@ -102,7 +119,38 @@ ESCAPE = {
     "two-options": "-E",
     "of-env": "-I",
     "of-a-script": "-E",
-    "of-itself": "more than",
+    "env --nonsense python -I": "-I",
+    "nice tool python -I": "-I",
+    "flock lock python -I app.py": "-I",
+    "choom -n 0 -- python -I app.py": "-I",
+    "prlimit --nofile=64 python -E app.py": "-E",
+    "chroot / python -I app.py": "-I",
+    "find . -exec python -I {} ;": "-I",
+    "find . -exec isolated {} ;": "-E",
+    "xargs isolated": "-E",
+    "start --exec=isolated": "-E",
+    "start --chdir=folder ./inside": "-E",
+    "script -c python\\-I\\app.py": "-I",
+    "sh -c cd\\/;exec\\python\\-I": "-I",
+    "sh -c cd\\folder&&./inside": "-E",
+    "sh -c (isolated|cat)": "-E",
+    'sh -c "python"\\-I': "-I",
+    "sh -c echo\\x;env\\-i\\python\\app.py": PINS,
+    f"sh -c {PATH}=src\\python\\app.py": PATH,
+    f"sh -c export\\{PATH}=src;python\\app.py": PATH,
+    f"sh -c unset\\{PINS};python\\app.py": PINS,
+    'perl -e exec\\"python",\\"-I"': "-I",
+    "env -C folder ./inside": "-E",
+    "env --chdir=folder nice ./inside": "-E",
+    "renamed -I": "-I",
+    "nice renamed -I": "-I",
+    "timeout 5 sudo -n python app.py": PINS,
+    "setpriv --reset-env python app.py": PINS,
+    "bwrap --clearenv python app.py": PINS,
+    "sh -c sudo\\python\\app.py": PINS,
+    "chroot jail /usr/bin/python3 app.py": "root folder",
+    "unshare --root=jail python3 app.py": "root folder",
+    " ".join(["env"] * 12): "more than",
     "env python -I": "-I",
     "env MODE=1 python -I": "-I",
     "env -i python app.py": PINS,
@@ -125,7 +173,7 @@ ESCAPE = {
 
 @pytest.mark.parametrize(("command", "why"), ESCAPE.items())
 def test_a_command_that_escapes(environment, command, why):
-    assert why in find_escape(command.split(), environment)
+    assert why in find_escape(words_of(command), environment, environment["PATH"])
 
 
 @pytest.mark.parametrize(
@@ -150,7 +198,6 @@ def test_this_interpreter_is_known_under_any_name(environment, tmp_path):
 
 def test_what_cannot_be_read_is_no_script(environment, tmp_path):
     os.mkfifo(tmp_path / "pipe", 0o755)
-    (tmp_path / "folder").mkdir()
     for name in ("pipe", "folder"):
         assert find_escape([str(tmp_path / name), "-I"], environment) is None
 
@@ -158,7 +205,7 @@ def test_what_cannot_be_read_is_no_script(environment, tmp_path):
 def test_handing_on_keeps_what_is_there_and_comes_first():
     environment = {PATH: f"a:{BOOTSTRAP}::b", PINS: "other.toml", "MODE": "1"}
     pass_on(environment, "/pins.toml")
-    assert environment[PATH].split(":") == [BOOTSTRAP, "a", "", "b"]
+    assert environment[PATH].split(":") == [BOOTSTRAP, refusing_folder(), "a", "", "b"]
     assert environment[PINS] == "other.toml"
     assert environment["MODE"] == "1"
     again = environment.copy()
@@ -170,7 +217,7 @@ def test_an_empty_path_stays_empty():
     """An empty PYTHONPATH is none; an empty entry would be the current folder."""
     environment = {PATH: ""}
     pass_on(environment, "/pins.toml")
-    assert environment[PATH] == BOOTSTRAP
+    assert environment[PATH].split(":") == [BOOTSTRAP, refusing_folder()]
 
 
 def test_a_folder_that_pythonpath_cannot_name_is_refused(monkeypatch):

@@ -167,7 +167,17 @@ ESCAPES = {
     "a script": "subprocess.run(['./isolated'])",
     "a script in another folder": "subprocess.run(['./isolated'], cwd='folder')",
     "env -i": "subprocess.run(['env', '-i', own, *mark])",
-    "sudo": "subprocess.run(['sudo', '-n', own, *mark])",
+    "a program of another user": """
+    open("become", "w").write("#!/bin/sh")
+    os.chmod("become", 0o4755)
+    subprocess.run(['./become', '-n', own, *mark])""",
+    "a program that starts it": "subprocess.run(['xargs', own, '-I', *mark], input=b'')",
+    "a shell": "subprocess.run(own + ' -I -c 1', shell=True)",
+    "os.system": "os.system(own + ' -I -c 1')",
+    "a copy of it": """
+    import shutil
+    shutil.copy(os.path.realpath(own), 'renamed')
+    subprocess.run(['./renamed', '-I', *mark])""",
     "multiprocessing": """
     import multiprocessing, multiprocessing.util
     multiprocessing.util.spawnv_passfds(own, [own, '-I', *mark], [])""",

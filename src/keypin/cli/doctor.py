@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import _inheritance
+from .. import _commands, _inheritance
 from ..errors import KeypinError
 from ..lab.command import Commands, Ended, fill, places_in
 from ..testing import Inconclusive
@@ -181,7 +181,7 @@ def _pin(words: list[str], environment: dict[str, str], pins: Path) -> None:
         _inheritance.pass_on(environment, str(pins))
     except KeypinError as error:
         raise CommandError(ExitCode.NOT_PINNED, str(error)) from None
-    escape = _inheritance.find_escape(words, environment)
+    escape = _commands.find_escape(words, environment)
     if escape is not None:
         raise CommandError(ExitCode.NOT_PINNED, f"not run, it would not be pinned: {escape}")
 

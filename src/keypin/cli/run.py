@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from .. import _inheritance
+from .. import _commands, _inheritance, _proof
 from ..errors import KeypinError
 from ..pinset import PinSet
 from .exit_codes import CommandError, ExitCode
@@ -53,7 +53,9 @@ def run(
         _inheritance.pass_on(environment, file)
     except KeypinError as error:
         raise CommandError(ExitCode.NOT_PINNED, str(error)) from None
-    escape = _inheritance.find_escape(command, environment)
+    starts, escape = _commands.examine(command, environment)
+    if escape is None and os.name == "posix":
+        escape = _proof.find_unpinned(starts)
     if escape is not None:
         raise CommandError(ExitCode.NOT_PINNED, f"not run, it would not be pinned: {escape}")
     try:
