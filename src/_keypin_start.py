@@ -3,6 +3,8 @@
 `keypin.start` names this for Python 3.15 and later (PEP 829), as `keypin.pth` has a line for those
 before. Python goes on if what it calls here, or imports for it, raises an error; so this is no part
 of the package, and needs nothing that may be missing or broken.
+
+PYTEST_DONT_REWRITE: pytest, whose plugin keypin is, finds it imported already.
 """
 
 import os
