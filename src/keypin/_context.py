@@ -73,7 +73,9 @@ def guard_context(
     _try_out(context, plain)
 
 
-def load_credentials(context: ssl.SSLContext, *arguments: Any, **more: Any) -> None:
+def load_credentials(
+    context: ssl.SSLContext, certfile: Any, keyfile: Any = None, password: Any = None
+) -> None:
     """`load_cert_chain` for a context whose connections get the certificate from keypin.
 
     The certificate is loaded where only a connection whose server was approved gets at it. A
@@ -82,11 +84,11 @@ def load_credentials(context: ssl.SSLContext, *arguments: Any, **more: Any) -> N
     """
     if context.protocol == ssl.PROTOCOL_TLS_CLIENT and _keep_apart(context):
         need_message_callback()
-        state_of(context).load_credentials(context, *arguments, **more)
+        state_of(context).load_credentials(context, certfile, keyfile, password)
         return
     if context.protocol != ssl.PROTOCOL_TLS_SERVER:
         state_of(context).expect_client_certificate()
-    _private_ssl.C_CONTEXT_CLASS.load_cert_chain(context, *arguments, **more)
+    _private_ssl.C_CONTEXT_CLASS.load_cert_chain(context, certfile, keyfile, password)
 
 
 def _keep_apart(context: ssl.SSLContext) -> bool:
@@ -123,12 +125,14 @@ def loader_was_taken() -> bool:
     return _loader_was_taken
 
 
-def load_cert_chain(context: ssl.SSLContext, *arguments: Any, **more: Any) -> None:
+def load_cert_chain(
+    context: ssl.SSLContext, certfile: Any, keyfile: Any = None, password: Any = None
+) -> None:
     """`SSLContext.load_cert_chain`, from the first guarded context on."""
     if isinstance(context, GuardedContext):
-        load_credentials(context, *arguments, **more)
+        load_credentials(context, certfile, keyfile, password)
     else:
-        _private_ssl.C_CONTEXT_CLASS.load_cert_chain(context, *arguments, **more)
+        _private_ssl.C_CONTEXT_CLASS.load_cert_chain(context, certfile, keyfile, password)
 
 
 def _try_out(context: ssl.SSLContext, plain: type) -> None:
@@ -221,7 +225,9 @@ class ContextState:
 
     # The client's certificate
 
-    def load_credentials(self, context: ssl.SSLContext, *arguments: Any, **more: Any) -> None:
+    def load_credentials(
+        self, context: ssl.SSLContext, certfile: Any, keyfile: Any, password: Any
+    ) -> None:
         """Load a client certificate where only approved connections get at it.
 
         Raises what `SSLContext.load_cert_chain` does, and asks for a passphrase as that does.
@@ -238,7 +244,7 @@ class ContextState:
                 credentials.load_verify_locations(None, None, b"".join(known))
             self._match_security_level(context, credentials)
         self._make_ready()
-        credentials.load_cert_chain(*arguments, **more)
+        credentials.load_cert_chain(certfile, keyfile, password)
         self.credentials = credentials
 
     def prepare_credentials(self, context: ssl.SSLContext) -> None:

@@ -164,12 +164,14 @@ def _hooks_over(below: dict[str, Any]) -> dict[str, Any]:
         if below["__init__"] is not object.__init__:  # which would refuse the arguments
             below["__init__"](context, *arguments, **more)
         # a class with its own way to load one may go round the hook
-        if type(context).load_cert_chain is load_chain and not loader_was_taken():
+        if type(context).load_cert_chain is load_cert_chain and not loader_was_taken():
             state = ContextState(may_hold_client_certificate=False, installation=_installation)
             vars(context).setdefault("_keypin", state)
 
-    def load_chain(context: ssl.SSLContext, *arguments: Any, **more: Any) -> None:
-        load_credentials(context, *arguments, **more)
+    def load_cert_chain(
+        context: ssl.SSLContext, certfile: Any, keyfile: Any = None, password: Any = None
+    ) -> None:
+        load_credentials(context, certfile, keyfile, password)
 
     def get_verify_mode(context: ssl.SSLContext) -> Any:
         return below["verify_mode"].__get__(context)
@@ -193,7 +195,7 @@ def _hooks_over(below: dict[str, Any]) -> dict[str, Any]:
         "_wrap_socket": wrap_socket,
         "_wrap_bio": wrap_bio,
         "__init__": init,
-        "load_cert_chain": load_chain,
+        "load_cert_chain": load_cert_chain,
         "verify_mode": property(get_verify_mode, set_verify_mode),
         "_msg_callback": property(get_message_callback, set_message_callback),
         # aiofastnet hands the SSL_CTX to its own C code, unless told that it must not
