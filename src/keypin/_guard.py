@@ -39,7 +39,7 @@ from .hostnames import normalise
 from .pinset import Reason, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ._context import ContextState
     from .pinner import Pinner
@@ -174,28 +174,48 @@ def _shut_down(owner: Any) -> None:
             _socket.socket.shutdown(owner, socket.SHUT_RDWR)
 
 
-# The guards of approved connections, by the identity of what holds the connection. Referred to from
-# here, a guard is no garbage where that is, and is still found if a finalizer revives that.
-_approved: dict[int, Guard] = {}
-# Those whose holder was found dead: it is gone, or revived, and refers to its guard then.
-_bereaved: list[Guard] = []
-_enough_bereaved = 4
+def _referred_to_elsewhere(
+    values: list[Any], *, by: int = 1, count: Callable[[object], int] = sys.getrefcount
+) -> list[Any]:
+    """Those that more refer to than this list, and so many as are known of."""
+    (alone,) = (count(each) for each in [object()])
+    return [value for value in values if count(value) > alone + by - 1]
 
 
-def _lose_holder(key: int, _: object) -> None:
-    global _enough_bereaved
-    guard = _approved.pop(key, None)
-    if guard is not None:
-        guard.forget_context()
-        if len(_bereaved) >= _enough_bereaved:
-            _bereaved[:] = _referred_to_elsewhere(_bereaved)
-            _enough_bereaved = 2 * len(_bereaved) + 4
-        _bereaved.append(guard)
+class ApprovedGuards:
+    """The guards of approved connections, by what holds the connection.
+
+    Referred to from here, a guard is no garbage where that is, and is still found if a finalizer
+    revives that.
+    """
+
+    __slots__ = ("_bereaved", "_enough", "_guards")
+
+    def __init__(self) -> None:
+        self._guards: dict[int, Guard] = {}
+        # Those whose holder was found dead: it is gone, or revived, and refers to its guard then.
+        self._bereaved: list[Guard] = []
+        self._enough = 4
+
+    def keep(self, holder: object, guard: Guard) -> None:
+        """Keep the guard of a holder for as long as that lives, which a weak reference tells."""
+        self._guards[id(holder)] = guard
+
+    def lose(
+        self, key: int, _: object, select: Callable[[list[Any]], list[Any]] = _referred_to_elsewhere
+    ) -> None:
+        """The holder of this identity was found dead."""
+        guard = self._guards.pop(key, None)
+        if guard is not None:
+            guard.forget_context()
+            if len(self._bereaved) >= self._enough:
+                self._bereaved[:] = select(self._bereaved)
+                self._enough = 2 * len(self._bereaved) + 4
+            self._bereaved.append(guard)
 
 
-def _referred_to_elsewhere(guards: list[Any]) -> list[Any]:
-    (alone,) = (sys.getrefcount(each) for each in [object()])
-    return [guard for guard in guards if sys.getrefcount(guard) > alone]
+# What its method needs is bound to it: holders also die when the interpreter ends, without modules.
+_approved = ApprovedGuards()
 
 
 class Guard:
@@ -274,7 +294,7 @@ class Guard:
             self._owner = weakref.ref(owner)
 
     def _be_held_by(self, holder: Any) -> None:
-        self._holder = self._owner = weakref.ref(holder, partial(_lose_holder, id(holder)))
+        self._holder = self._owner = weakref.ref(holder, partial(_approved.lose, id(holder)))
 
     def forget_context(self) -> None:
         """Do not keep the context alive any longer than its connections do."""
@@ -727,7 +747,7 @@ class Guard:
         if holder is not None:
             # found from what it guards, and from elsewhere
             holder.__dict__["_keypin_guard"] = self
-            _approved[id(holder)] = self
+            _approved.keep(holder, self)
         self.approved = True
         self._end_watch()
         if getattr(holder, "_sslobj", None) is self:
@@ -770,7 +790,7 @@ class Guard:
         holder = find_holder(self, "_keypin_guard")
         if holder is not None:
             self._be_held_by(holder)
-            _approved[id(holder)] = self
+            _approved.keep(holder, self)
 
     def _can_be_cut(self) -> bool:
         owner: Any = self._owner()
@@ -843,11 +863,16 @@ def take_copies(guards: Sequence[Guard]) -> None:
 
     `copy.copy` of an `SSLObject` makes a second one for the same connection.
     """
-    guard_of = {id(guard._connection): guard for guard in guards if guard._connection is not None}
-    connections = [guard._connection for guard in guard_of.values()]
+    by_connection = {
+        id(guard._connection): guard for guard in guards if guard._connection is not None
+    }
+    # a search through all objects, so only for what somebody else refers to as well
+    connections = _referred_to_elsewhere(
+        [guard._connection for guard in by_connection.values()], by=2
+    )
     for holder in holders_of(connections) if connections else ():
         attributes = getattr(holder, "__dict__", {})
-        guard = guard_of.get(id(attributes.get("_sslobj")))
+        guard = by_connection.get(id(attributes.get("_sslobj")))
         if guard is not None:
             attributes["_sslobj"] = guard
 
