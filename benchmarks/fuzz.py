@@ -282,10 +282,10 @@ class Laboratory:
         self._runner.run(asyncio.sleep(0))
         end = time.monotonic() + DEADLINE
         # more than once: while another thread collects garbage, gc.collect() does nothing
-        while gc.collect() >= 0 and self._pinner._guards and time.monotonic() < end:
+        while gc.collect() >= 0 and self._open_guards() and time.monotonic() < end:
             time.sleep(0.01)
-        if self._pinner._guards:
-            yield f"{len(self._pinner._guards)} guards are left over"
+        if left := self._open_guards():
+            yield f"{left} guards are left over"
         for context in self._guarded_contexts.values():
             if context._keypin._pending:
                 yield "handshakes are left over that wait for a certificate"

@@ -252,6 +252,7 @@ class Guard:
         "_server_hello",
         "_state",
         "_stepping",
+        "_version",
         "_watched",
         "approved",
         "checks_name",
@@ -282,6 +283,7 @@ class Guard:
         self._interruption: BaseException | None = None
         self._watched = False  # for the messages of the handshake
         self._server_hello = b""
+        self._version = 0  # of TLS, as on the wire, once the server's messages tell
         self._admitted = False
         self._refused_by: Pinner | None = None
         self._stepping: int | None = None  # the thread that is inside OpenSSL
@@ -439,22 +441,24 @@ class Guard:
         if message == SERVER_HELLO:
             self._server_hello = data
             return
+        self._version = version
         try:
-            self._hear(version, message)
+            self._hear(message)
         except BaseException as interruption:  # noqa: BLE001 - a signal handler's, say
             self._interruption = interruption
             self.refuse_undecided()
         if self.refusal is not None:
             self._take_credentials_away()
 
-    def _hear(self, version: int, message: int) -> None:
+    def _hear(self, message: int) -> None:
+        version = self._version
         with LOCK:
             if self.approved:
                 if message == CERTIFICATE_REQUEST:  # after the handshake
                     self._give_credentials()
             elif self.refusal is None and not self._admitted:
                 if message == (CERTIFICATE_REQUEST if version <= TLS_1_2 else CERTIFICATE_VERIFY):
-                    self._admit(version)
+                    self._admit()
                 elif message in BEFORE_ANSWER and not self._connection.session_reused:
                     # nothing has been asked for, or the look at it was interrupted
                     self._decide(self._pins_in_force(), version)
@@ -475,7 +479,10 @@ class Guard:
             self._find_holder()
         if self._is_closed():
             return False
-        self._decide(self._pins_in_force())
+        if self.approved:
+            self._decide(self._pins_in_force())
+        else:
+            self._approves_midway(self._pins_in_force())
         self._refused_by = None  # the caller tells
         return self.refusal is not None
 
@@ -540,6 +547,8 @@ class Guard:
         except Exception as error:
             # a refusal in the middle of the handshake breaks it: the refusal is what counts
             if self.refusal is None:
+                if self._pinners and isinstance(error, ssl.SSLError) and not _waits(error):
+                    _shut_down(self._owner())  # no TLS will come of it, and nothing else shall
                 if (cause := _raised_in_callback(error, handled)) is not None:
                     raise cause from cause.__cause__
                 raise
@@ -566,22 +575,26 @@ class Guard:
     def _are_in_force(self, pins: list[PinSet]) -> bool:
         return all(pinner._pins is one for pinner, one in zip(self._pinners, pins, strict=True))
 
-    def _admit(self, version: int) -> None:
+    def _admit(self) -> None:
         while not self._admitted:
             pins = self._pins_in_force()
-            verdicts = self._decide(pins, version)
-            if verdicts is None:
-                return
-            if version <= TLS_1_2 and any(map(_enforces, verdicts)) and not self._is_signed():
-                self._refuse(UNPROVED)
-                return
-            if self._pinners and not self._can_be_cut():
-                self._refuse(DETACHED)
+            if not self._approves_midway(pins):
                 return
             self._admitted = True
             if not self._are_in_force(pins):  # a signal handler replaced them
                 self._admitted = False
         self._give_credentials()
+
+    def _approves_midway(self, pins: list[PinSet]) -> bool:
+        """Decide where the handshake is not over; else the connection is refused."""
+        verdicts = self._decide(pins, self._version)
+        if verdicts is None:
+            return False
+        if self._version <= TLS_1_2 and any(map(_enforces, verdicts)) and not self._is_signed():
+            self._refuse(UNPROVED)
+        elif self._pinners and not self._can_be_cut():
+            self._refuse(DETACHED)
+        return self.refusal is None
 
     def _is_signed(self) -> bool:
         """Whether the server has signed the key exchange of TLS 1.2, which OpenSSL checks first.
@@ -921,8 +934,12 @@ def _raised_in_callback(
     cause = error.__context__
     if cause is None or cause is handled:
         return None
-    waits = isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError | TimeoutError)
-    return cause if waits or not isinstance(cause, Exception) else None
+    return cause if _waits(error) or not isinstance(cause, Exception) else None
+
+
+def _waits(error: BaseException) -> bool:
+    """Whether a handshake can go on after an error."""
+    return isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError | TimeoutError)
 
 
 def _check_date(fields: dict[str, Any]) -> None:

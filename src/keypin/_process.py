@@ -392,7 +392,7 @@ def search(pinner: Pinner) -> Found:
     Nobody knows how such a connection was verified, so its server's key proves nothing.
     """
     found = Found([], [])
-    seen = {id(guard.connection) for guard in pinner.living_guards()}
+    seen = {id(guard.connection) for guard in pinner._living_guards()}
     for connection in client_connections():
         if id(connection) in seen:
             continue

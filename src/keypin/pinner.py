@@ -161,7 +161,7 @@ class Pinner:
         with LOCK:
             before, self._pins = self._pins, new_pins
             self._expiry_told = set()
-            guards = self.living_guards()
+            guards = self._living_guards()
             try:
                 refused = [guard for guard in guards if guard.recheck()]
                 take_copies([guard for guard in refused if isinstance(guard.owner, ssl.SSLObject)])
@@ -204,7 +204,7 @@ class Pinner:
 
     # For the hooks of the process, and the guards
 
-    def living_guards(self) -> list[Guard]:
+    def _living_guards(self) -> list[Guard]:
         """The guards of all connections that this pinner has a say in."""
         guards = (reference() for reference in self._guards.copy().values())
         return [guard for guard in guards if guard is not None]

@@ -370,7 +370,7 @@ def test_a_handshake_that_was_let_go_on_is_cut_by_a_replacement(
             threads.append(threading.Thread(target=pinner.replace, args=(pins_for(unpinned()),)))
             threads[0].start()
             # for an object, it comes back only when this thread has
-            while not any(guard.refusal for guard in pinner.living_guards()):
+            while not any(guard.refusal for guard in pinner._living_guards()):
                 pass
             if kind == "socket":
                 threads[0].join(20)

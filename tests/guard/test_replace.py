@@ -165,7 +165,7 @@ def test_closed_and_forgotten_connections_are_let_go(server):
     gc.collect()
     assert inner() is None
     connect(trusting(pinner_for(pinned())), server).close()
-    assert len(pinner.living_guards()) < 20  # the last ones might have been revived
+    assert len(pinner._living_guards()) < 20  # the last ones might have been revived
 
 
 # Pools: an idle connection that no longer satisfies is dropped, and the next request makes another

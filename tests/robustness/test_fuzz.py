@@ -117,11 +117,11 @@ def test_every_mutation_of_messages_comes_to_pass(message):
 def test_a_list_of_certificates_is_framed_as_its_version_frames_it(message):
     tls_1_3 = b"\0" + (len(message) - 7 + 2).to_bytes(3, "big") + message[7:] + b"\0\0"
     tls_1_3 = bytes([CERTIFICATE]) + len(tls_1_3).to_bytes(3, "big") + tls_1_3
-    for original in (message, tls_1_3):
-        assert first_certificate(original) == pinned().certificate
+    for original, tls13 in ((message, False), (tls_1_3, True)):
+        assert first_certificate(original, tls13=tls13) == pinned().certificate
         mutator = Mutator(1, certificates=[unpinned().certificate])
         (altered,) = mutator._present_chain(original)
-        assert first_certificate(altered) == unpinned().certificate
+        assert first_certificate(altered, tls13=tls13) == unpinned().certificate
         assert len(altered) - len(original) == len(unpinned().certificate) - len(
             pinned().certificate
         )
