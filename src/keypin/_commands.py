@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from functools import lru_cache
+from io import FileIO  # not open: eventlet puts another one into builtins
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ._inheritance import BOOTSTRAP, EXECUTABLE, OURS, PATH, PINS, is_own_interpreter
@@ -376,7 +377,7 @@ def _is_interpreter_file(program: str, *_state: int) -> bool:
     if INTERPRETER.fullmatch(os.path.basename(real)) or real == os.path.realpath(EXECUTABLE):
         return True
     try:
-        with open(real, "rb") as file:
+        with FileIO(real) as file:
             if not file.read(4).startswith(BINARY):
                 return False
             with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
@@ -426,7 +427,7 @@ def _is_executable_file(path: str) -> bool:
 def _shebang(path: str) -> list[str]:
     """The interpreter that a script names in its first line, and its one argument, if any."""
     try:
-        with open(path, "rb") as file:
+        with FileIO(path) as file:
             head = file.read(LONGEST_SHEBANG)
     except OSError:
         return []
