@@ -226,14 +226,15 @@ def is_own_interpreter(program: str, environment: Mapping[str, str]) -> bool:
 def _has_hook() -> bool:
     import site
 
-    # from 3.15 on (PEP 829) a .start file takes the place of the line in the .pth file
-    starts = sys.version_info >= (3, 15)
-    for folder in site.getsitepackages():
-        start = os.path.join(folder, "keypin.start")
-        if starts and (os.path.isfile(start) or sys.version_info >= (3, 18)):
-            files = [start, os.path.join(folder, "_keypin_start.py")]
-        else:
-            files = [os.path.join(folder, "keypin.pth")]
-        if all(os.access(file, os.R_OK) for file in files):
-            return True
-    return False
+    # From 3.15 on (PEP 829) either will do; they have different names, because the line in the
+    # .pth file is left out where there is a .start file of that name, even one that fails
+    hooks = []
+    if sys.version_info < (3, 18):
+        hooks.append(["keypin.pth"])
+    if sys.version_info >= (3, 15):
+        hooks.append(["_keypin_start.start", "_keypin_start.py"])
+    return any(
+        all(os.access(os.path.join(folder, name), os.R_OK) for name in hook)
+        for folder in site.getsitepackages()
+        for hook in hooks
+    )
