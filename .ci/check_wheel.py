@@ -35,7 +35,7 @@ here = Path(keypin.__file__).parent
 check(Path(sys.prefix) in here.parents, f"keypin was imported from {here}, not from the wheel")
 check((here / "py.typed").is_file(), "py.typed is not in the wheel")
 
-for name in ("keypin.pth", "keypin.start", "_keypin_start.py"):
+for name in ("keypin.pth", "_keypin_start.start", "_keypin_start.py"):
     check((here.parent / name).is_file(), f"{name} is not in the wheel")
 check((here / "_bootstrap" / "sitecustomize.py").is_file(), "_bootstrap is not in the wheel")
 

@@ -290,6 +290,11 @@ class Laboratory:
             if context._keypin._pending:
                 yield "handshakes are left over that wait for a certificate"
 
+    def _open_guards(self) -> int:
+        guards = self._pinner._living_guards()
+        # the last ones are kept for a while: their connections might have been revived
+        return sum(guard.connection is not None for guard in guards)
+
     def _listeners(self, case: Case) -> list[Server | MutatingServer | FuzzingProxy]:
         proxy = self._proxies.get(case.server)
         return [self._servers[case.server], *([proxy] if proxy else [])]

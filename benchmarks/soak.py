@@ -73,7 +73,7 @@ class Sample:
         handshakes: that were begun until then.
         memory: in bytes; resident, or allocated by Python.
         files: open file descriptors.
-        guards: that the pinners know.
+        guards: that the pinners know, of connections that are there.
         connections: of TLS, alive in the process.
         objects: that the garbage collector knows.
     """
@@ -258,7 +258,11 @@ class Client:
             self.handshakes,
             tracemalloc.get_traced_memory()[0] if trace else resident,
             len(os.listdir("/proc/self/fd")),
-            len(self._pinner._guards) + len(self._installed._guards),
+            sum(
+                guard.connection is not None
+                for pinner in (self._pinner, self._installed)
+                for guard in pinner._living_guards()
+            ),
             kinds[_private_ssl.CONNECTION_CLASS],
             kinds.total() - kinds[Sample],
         )

@@ -1,8 +1,9 @@
 """Pins a process whose environment names a pin file in KEYPIN_PINS, or ends it.
 
-`keypin.start` names this for Python 3.15 and later (PEP 829), as `keypin.pth` has a line for those
-before. Python goes on if what it calls here, or imports for it, raises an error; so this is no part
-of the package, and needs nothing that may be missing or broken.
+`_keypin_start.start` names this for Python 3.15 and later (PEP 829), as `keypin.pth` has a line for
+those before 3.18; whichever comes second finds it done. Python goes on if what it calls here, or
+imports for it, raises an error; so this is no part of the package, and needs nothing that may be
+missing or broken.
 
 PYTEST_DONT_REWRITE: pytest, whose plugin keypin is, finds it imported already.
 """

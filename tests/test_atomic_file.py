@@ -164,9 +164,9 @@ def test_a_file_that_would_become_the_writers_is_not_replaced(
 ) -> None:
     """As root's read-only file in a folder that others may write."""
     folder = tmp_path_factory.mktemp("shared")
-    above = folder.relative_to(tempfile.gettempdir()).parts
-    for depth in range(1, len(above) + 1):
-        Path(tempfile.gettempdir(), *above[:depth]).chmod(0o777)
+    for each in (folder, *folder.parents):
+        if each.is_relative_to(tempfile.gettempdir()) and str(each) != tempfile.gettempdir():
+            each.chmod(0o777)
     path = folder / "pins.toml"
     path.write_bytes(b"old")
     path.chmod(0o444)

@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from functools import lru_cache
+from io import FileIO  # not open: eventlet puts another one into builtins
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ._inheritance import BOOTSTRAP, EXECUTABLE, OURS, PATH, PINS, is_own_interpreter
@@ -241,6 +242,9 @@ class _Search:
         self.folders: list[str] = []
         self.scripts: set[str] = set()
         self.listed: dict[str, Listed] = {}  # by the variable PATH
+        # a long text has the same words many times; what a file is does not change meanwhile
+        self.looked_up: dict[tuple[str, str, str, int], str | None] = {}
+        self.known: dict[str, tuple[bool, bool, bool]] = {}
         self.depth = 0
 
     def of_command(self, words: list[str], name: str | None = None) -> Iterator[Start]:
@@ -320,7 +324,7 @@ class _Search:
 
     def _drop_environment(self, program: str | None) -> None:
         """A program that runs as its file's owner starts others in an environment of its making."""
-        if program is not None and os.stat(program).st_mode & stat.S_ISUID:
+        if program is not None and self._kind(program)[2]:
             self.environment = {"PATH": self.environment.get("PATH", os.defpath)}
 
     def _note_folders(self, words: list[str]) -> None:
@@ -332,9 +336,26 @@ class _Search:
 
     def _is_python(self, program: str) -> bool:
         """Whether it is an interpreter, or a script of anything that is not looked into yet."""
-        return _is_interpreter(program) or (program not in self.scripts and bool(_shebang(program)))
+        interpreter, script, _ = self._kind(program)
+        return interpreter or (script and program not in self.scripts)
+
+    def _kind(self, program: str) -> tuple[bool, bool, bool]:
+        """Whether a file is an interpreter, a script, and runs as its owner."""
+        if program not in self.known:
+            self.known[program] = (
+                _is_interpreter(program),
+                bool(_shebang(program)),
+                os.stat(program).st_mode & stat.S_ISUID != 0,
+            )
+        return self.known[program]
 
     def _look_up(self, word: str) -> str | None:
+        key = (word, self.environment.get("PATH", os.defpath), self.folder, len(self.folders))
+        if key not in self.looked_up:
+            self.looked_up[key] = self._find(word)
+        return self.looked_up[key]
+
+    def _find(self, word: str) -> str | None:
         if not word or "\0" in word or len(word) > 4096:
             return None
         if os.path.dirname(word):
@@ -376,7 +397,7 @@ def _is_interpreter_file(program: str, *_state: int) -> bool:
     if INTERPRETER.fullmatch(os.path.basename(real)) or real == os.path.realpath(EXECUTABLE):
         return True
     try:
-        with open(real, "rb") as file:
+        with FileIO(real) as file:
             if not file.read(4).startswith(BINARY):
                 return False
             with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
@@ -426,7 +447,7 @@ def _is_executable_file(path: str) -> bool:
 def _shebang(path: str) -> list[str]:
     """The interpreter that a script names in its first line, and its one argument, if any."""
     try:
-        with open(path, "rb") as file:
+        with FileIO(path) as file:
             head = file.read(LONGEST_SHEBANG)
     except OSError:
         return []

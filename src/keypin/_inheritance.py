@@ -11,6 +11,7 @@ import sys
 from functools import cache
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
+from io import FileIO  # not open: eventlet puts another one into builtins
 from typing import TYPE_CHECKING, Final
 
 from .errors import ProtectionError
@@ -175,7 +176,7 @@ _refusing: str | None = None
 def _make_refusing_folder() -> str:
     from hashlib import sha256
 
-    with open(NEEDED[0], "rb") as file:
+    with FileIO(NEEDED[0]) as file:
         text = file.read()
     if os.geteuid() == 0:
         home = "/run/keypin"
@@ -191,7 +192,7 @@ def _make_refusing_folder() -> str:
         for part in (home, folder):
             os.chmod(part, 0o755)  # noqa: S103 - for every user to read
         new = f"{path}.{os.getpid()}"
-        with open(new, "wb") as file:
+        with FileIO(new, "w") as file:
             file.write(text)
         os.chmod(new, 0o644)
         os.replace(new, path)
@@ -199,7 +200,7 @@ def _make_refusing_folder() -> str:
         status = os.lstat(part)
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
             raise PermissionError(part)
-    with open(path, "rb") as file:
+    with FileIO(path) as file:
         if file.read() != text:
             raise FileNotFoundError(path)
     return folder
@@ -225,14 +226,15 @@ def is_own_interpreter(program: str, environment: Mapping[str, str]) -> bool:
 def _has_hook() -> bool:
     import site
 
-    # from 3.15 on (PEP 829) a .start file takes the place of the line in the .pth file
-    starts = sys.version_info >= (3, 15)
-    for folder in site.getsitepackages():
-        start = os.path.join(folder, "keypin.start")
-        if starts and (os.path.isfile(start) or sys.version_info >= (3, 18)):
-            files = [start, os.path.join(folder, "_keypin_start.py")]
-        else:
-            files = [os.path.join(folder, "keypin.pth")]
-        if all(os.access(file, os.R_OK) for file in files):
-            return True
-    return False
+    # From 3.15 on (PEP 829) either will do; they have different names, because the line in the
+    # .pth file is left out where there is a .start file of that name, even one that fails
+    hooks = []
+    if sys.version_info < (3, 18):
+        hooks.append(["keypin.pth"])
+    if sys.version_info >= (3, 15):
+        hooks.append(["_keypin_start.start", "_keypin_start.py"])
+    return any(
+        all(os.access(os.path.join(folder, name), os.R_OK) for name in hook)
+        for folder in site.getsitepackages()
+        for hook in hooks
+    )

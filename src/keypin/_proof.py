@@ -46,11 +46,11 @@ def find_unpinned(starts: Iterable[Start], spawn: Any = None) -> str | None:
 
     Args:
         starts: those that nothing is known against.
-        spawn: starts a process, as `os.posix_spawn` does.
+        spawn: starts a process, as `posix.posix_spawn` does.
     """
     for start in starts:
         if not pins_itself(start):
-            reason = _unpinned(start, spawn or os.posix_spawn)
+            reason = _unpinned(start, spawn)
             if reason is not None:
                 return reason
     return None
@@ -102,23 +102,31 @@ def _ask(
     spawn: Any, program: str, words: list[str], environment: Mapping[str, str]
 ) -> tuple[str | None, list[str]]:
     """Start it with a question for a program: what it says, and where it found its packages."""
-    reading, writing = os.pipe()
+    # Not those of `os`, where gevent and eventlet put functions that let other greenlets run, which
+    # there may be none of: this can be a process that gevent forked, which has no event loop until
+    # it becomes another program. What gevent's `close` is given stays open there for good.
+    import posix
+
+    reading, writing = posix.pipe()
     actions = [
         (os.POSIX_SPAWN_DUP2, writing, 1),  # first: it may be 0 or 2 in a daemon
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
     ]
-    with os.fdopen(reading, "rb") as output:
+    try:
         try:
             command = [*words, "-c", QUESTION]
-            child = spawn(program, command, dict(environment), file_actions=actions)
+            child = (spawn or posix.posix_spawn)(
+                program, command, dict(environment), file_actions=actions
+            )
         except OSError:
             return PINNED, []  # it cannot be run; the start itself will tell
         finally:
-            os.close(writing)
-        answer, *files = output.read().decode(errors="surrogateescape").split("\0")
-    import posix  # of `os` gevent takes the place, which knows only the children that it started
-
+            posix.close(writing)
+        parts = iter(lambda: posix.read(reading, 65536), b"")
+        answer, *files = b"".join(parts).decode(errors="surrogateescape").split("\0")
+    finally:
+        posix.close(reading)
     try:
         code = os.waitstatus_to_exitcode(posix.waitpid(child, 0)[1])
     except ChildProcessError:  # the program waits for all its children

@@ -1,7 +1,7 @@
 """The start of a process that the environment variable KEYPIN_PINS pins.
 
-`keypin.pth`, `keypin.start` and `_bootstrap/sitecustomize.py` call it before the program begins. It
-has no way to fail but to end the process.
+`keypin.pth`, `_keypin_start.start` and `_bootstrap/sitecustomize.py` call it before the program
+begins. It has no way to fail but to end the process.
 """
 
 from __future__ import annotations

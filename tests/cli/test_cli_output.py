@@ -169,7 +169,7 @@ def test_a_certificate_that_only_keypin_can_read_is_shown_with_pin_and_names(
 ):
     # a BOOLEAN in an extension that is neither false nor DER's true (X.690, section 11.1)
     odd = credential.certificate.replace(bytes.fromhex("0101ff"), bytes.fromhex("010101"))
-    with pytest.raises(ValueError, match="ASN.1"):
+    with pytest.raises(ValueError, match="asn1"):
         x509.load_der_x509_certificate(odd)
     tmp_path.joinpath("odd.cer").write_bytes(odd)
     shown = keypin("show", "odd.cer")

@@ -62,6 +62,6 @@ def hooked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folders = _inheritance._packages().split(os.pathsep)
     # as an editable install names its file
     site_packages(python).joinpath("_keypin.pth").write_text("\n".join(folders))
-    for name in ("keypin.pth", "keypin.start", "_keypin_start.py"):
+    for name in ("keypin.pth", "_keypin_start.start", "_keypin_start.py"):
         shutil.copy(HOOK.with_name(name), site_packages(python))
     return python

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -89,15 +90,26 @@ class Scene:
         self, *command: object, environment: dict[str, str] | None = None, **more: object
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the environment that `keypin run` makes, or in this one."""
-        return subprocess.run(
-            [os.fspath(word) if isinstance(word, Path) else str(word) for word in command],
+        words = [os.fspath(word) if isinstance(word, Path) else str(word) for word in command]
+        text = more.pop("input", None)
+        with subprocess.Popen(
+            words,
             cwd=self.folder,
             env=self.pinning if environment is None else environment,
-            capture_output=True,
+            stdin=None if text is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            start_new_session=True,
             **more,
-        )
+        ) as process:
+            try:
+                said = process.communicate(text, timeout=60)
+            except BaseException:
+                # those it started, too: one that hangs would keep the pipes open
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return subprocess.CompletedProcess(words, process.returncode, *said)
 
     def settled_bytes(self) -> tuple[int, int]:
         """What the servers received, once all connections have ended."""

@@ -107,7 +107,7 @@ def test_the_hook_is_one_line_that_python_runs():
     assert line.startswith("import ")
 
 
-@pytest.mark.parametrize("name", ["keypin.pth", "keypin.start", "_keypin_start.py"])
+@pytest.mark.parametrize("name", ["keypin.pth", "_keypin_start.start", "_keypin_start.py"])
 def test_what_starts_the_pins_is_installed_with_keypin(name):
     """In site-packages itself, where Python looks; editable installs, too."""
     files = importlib.metadata.files("keypin")
@@ -118,25 +118,40 @@ def test_what_starts_the_pins_is_installed_with_keypin(name):
 
 def test_the_start_file_names_a_module_of_its_own():
     """Python goes on when what it names is broken (PEP 829), so it needs nothing of keypin."""
-    assert HOOK.with_name("keypin.start").read_text() == "_keypin_start:start\n"
+    assert HOOK.with_name("_keypin_start.start").read_text() == "_keypin_start:start\n"
     tree = ast.parse(HOOK.with_name("_keypin_start.py").read_text())
     imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     assert [ast.unparse(node) for node in imports] == ["import os"]
 
 
-@pytest.mark.parametrize("by", ["keypin.pth", "keypin.start"])
+@pytest.mark.parametrize("by", ["keypin.pth", "_keypin_start.start"])
 def test_each_of_both_starts_the_pins_where_it_counts(scene, naming, tmp_path, by):
     python = make_environment(tmp_path / "venv")
     packages = site_packages(python)
     packages.joinpath("_keypin.pth").write_text("\n".join(_inheritance._packages().split(":")))
-    names = ["keypin.pth"] if by == "keypin.pth" else ["keypin.start", "_keypin_start.py"]
+    names = ["keypin.pth"] if by == "keypin.pth" else ["_keypin_start.start", "_keypin_start.py"]
     for name in names:
         shutil.copy(HOOK.with_name(name), packages)
     done = scene.start(python, "-I", scene.program, environment=naming)
-    if by == "keypin.start" and sys.version_info < (3, 15):
+    if by == "_keypin_start.start" and sys.version_info < (3, 15):
         assert done.stdout == f"{UNPINNED}\n"
     else:
         scene.assert_pinned(done)
+
+
+@pytest.mark.parametrize("lost", ["keypin.pth", "_keypin_start.start", "_keypin_start.py"])
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="only the .pth file counts")
+def test_from_3_15_on_each_stands_in_for_the_other(scene, naming, tmp_path, lost):
+    python = make_environment(tmp_path / "venv")
+    packages = site_packages(python)
+    # alone in its folder: what is lost must not be found beside the package
+    for folder in _inheritance._packages().split(":"):
+        for name in ("keypin", "idna"):
+            if Path(folder, name).is_dir():
+                shutil.copytree(Path(folder, name), packages / name, dirs_exist_ok=True)
+    for name in {"keypin.pth", "_keypin_start.start", "_keypin_start.py"} - {lost}:
+        shutil.copy(HOOK.with_name(name), packages)
+    scene.assert_pinned(scene.start(python, "-I", scene.program, environment=naming))
 
 
 BROKEN = {
@@ -155,7 +170,7 @@ def test_a_broken_keypin_ends_the_process(scene, naming, tmp_path, text):
         for name in ("keypin", "idna"):
             if Path(folder, name).is_dir():
                 shutil.copytree(Path(folder, name), packages / name)
-    for name in ("keypin.pth", "keypin.start", "_keypin_start.py"):
+    for name in ("keypin.pth", "_keypin_start.start", "_keypin_start.py"):
         shutil.copy(HOOK.with_name(name), packages)
     scene.assert_pinned(scene.start(python, "-I", scene.program, environment=naming))
     if text == "shutil.rmtree":
