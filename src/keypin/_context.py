@@ -343,17 +343,20 @@ class ContextState:
     def _on_message(
         self, owner: Any, direction: str, version: int, kind: int, message: int, data: bytes
     ) -> None:
-        if kind == HANDSHAKE and owner is not None:
-            known = self._pending.get(id(owner))
-            guard = None if known is None else known()
+        known = self._pending.get(id(owner)) if kind == HANDSHAKE and owner is not None else None
+        guard = None if known is None else known()
+        if guard is not None and direction == "write":
+            if message == FINISHED:
+                guard.credentials_sent()
+            guard = None  # OpenSSL is at its answer already
+        try:
+            if guard is not None and message in WATCHED:
+                guard.message_received(version, message, data)
+            if self._their_callback is not None:
+                self._their_callback(owner, direction, version, kind, message, data)
+        finally:
             if guard is not None:
-                if direction == "write":
-                    if message == FINISHED:
-                        guard.credentials_sent()
-                elif message in WATCHED:
-                    guard.message_received(version, message, data)
-        if self._their_callback is not None:
-            self._their_callback(owner, direction, version, kind, message, data)
+                guard.before_answer()
 
 
 class Memory(Generic[Key, Value]):

@@ -424,6 +424,15 @@ class Guard:
         except BaseException as interruption:  # noqa: BLE001 - a signal handler's, say
             self._interruption = interruption
             self.refuse_undecided()
+        self.before_answer()
+
+    def before_answer(self) -> None:
+        """Leave OpenSSL no certificate to answer with, if this is refused.
+
+        Only while OpenSSL calls back for a message of the handshake that it has received. It goes
+        on with the certificate that it has begun to answer with, and crashes where the callback is
+        gone with the context between its two calls for one record.
+        """
         if self.refusal is not None:
             self._take_credentials_away()
 
@@ -582,11 +591,9 @@ class Guard:
         if credentials is not None and connection is not None and self.refusal is None:
             self._state.prepare_credentials(self.context)
             connection.context = credentials
-        if self.refusal is not None:  # a signal handler replaced the pins
-            self._take_credentials_away()
+        self.before_answer()  # for a signal handler that replaced the pins
 
     def _take_credentials_away(self) -> None:
-        """Leave OpenSSL no certificate to send; only in the thread that is inside it."""
         if self._connection is not None and self._state.nothing is not None:
             self._connection.context = self._state.nothing
 
@@ -758,8 +765,6 @@ class Guard:
         self._refused_by = by
         self.refusal = error
         self._take_back()
-        if self._stepping == threading.get_ident():
-            self._take_credentials_away()
         self.cut()
 
     def _find_holder(self) -> None:
