@@ -306,7 +306,9 @@ class ContextState:
 
     def _end_watch(self, guard: Guard, connection: Any, context: ssl.SSLContext) -> bool:
         is_open = connection is not None and guard.refusal is None
-        goes_on = is_open and self.credentials is not None and self._may_ask(guard, connection)
+        # a certificate in the program's own context is withheld by cutting a socket
+        watches = self.watches if guard.is_carried else self.credentials is not None
+        goes_on = is_open and watches and self._may_ask(guard, connection)
         if not goes_on:
             self._forget(guard)
             if not self._pending and self.is_enabled(context):
@@ -349,17 +351,21 @@ class ContextState:
     def _on_message(
         self, owner: Any, direction: str, version: int, kind: int, message: int, data: bytes
     ) -> None:
-        if kind == HANDSHAKE and owner is not None:
-            known = self._pending.get(id(owner))
-            guard = None if known is None else known()
+        known = self._pending.get(id(owner)) if kind == HANDSHAKE and owner is not None else None
+        guard = None if known is None else known()
+        if guard is not None:
+            if direction == "write":
+                if message == FINISHED:
+                    guard.credentials_sent()
+                guard = None  # OpenSSL is at its answer already
+            elif message in WATCHED:
+                guard.message_received(version, message, data)
+        try:
+            if self._their_callback is not None:
+                self._their_callback(owner, direction, version, kind, message, data)
+        finally:
             if guard is not None:
-                if direction == "write":
-                    if message == FINISHED:
-                        guard.credentials_sent()
-                elif message in WATCHED:
-                    guard.message_received(version, message, data)
-        if self._their_callback is not None:
-            self._their_callback(owner, direction, version, kind, message, data)
+                guard.before_answer()
 
 
 class Memory(Generic[Key, Value]):

@@ -317,6 +317,11 @@ class Guard:
         self._watched = True
 
     @property
+    def is_carried(self) -> bool:
+        """Whether the caller carries what OpenSSL writes, where nothing cuts it."""
+        return self._outgoing is not None
+
+    @property
     def may_renegotiate(self) -> bool:
         """Whether TLS 1.2 may begin another handshake on this connection."""
         return not self._pinners
@@ -337,7 +342,7 @@ class Guard:
         """Shake hands, then decide; the only way through."""
         try:
             if self.approved:
-                self._real().do_handshake()
+                self._step(self._real().do_handshake)
             else:
                 # before the refusal is asked for: who refuses it waits for this to be over
                 self._stepping = threading.get_ident()
@@ -355,11 +360,11 @@ class Guard:
 
     def read(self, *arguments: Any) -> Any:
         """Read, after a handshake and an approval."""
-        return self._approved_connection().read(*arguments)
+        return self._step(self._approved_connection().read, *arguments)
 
     def write(self, data: Any) -> Any:
         """Write, after a handshake and an approval."""
-        return self._approved_connection().write(data)
+        return self._step(self._approved_connection().write, data)
 
     def sendfile(self, *arguments: Any) -> Any:
         """Send a file by kernel TLS (Python 3.15), after a handshake and an approval."""
@@ -373,7 +378,7 @@ class Guard:
         """Close the TLS layer; on a refused connection there is none to close."""
         if self.refusal is not None:
             self._raise_refusal()
-        return self._real().shutdown()
+        return self._step(self._real().shutdown)
 
     @property
     def session(self) -> Any:
@@ -447,6 +452,15 @@ class Guard:
         except BaseException as interruption:  # noqa: BLE001 - a signal handler's, say
             self._interruption = interruption
             self.refuse_undecided()
+        self.before_answer()
+
+    def before_answer(self) -> None:
+        """Leave OpenSSL no certificate to answer with, if this is refused.
+
+        Only while OpenSSL calls back for a message of the handshake that it has received. It goes
+        on with the certificate that it has begun to answer with, and crashes where the callback is
+        gone with the context between its two calls for one record.
+        """
         if self.refusal is not None:
             self._take_credentials_away()
 
@@ -495,19 +509,24 @@ class Guard:
         """Refuse, because a decision was interrupted."""
         self._refuse(UNDECIDED)
 
-    def refuse(self, verdict: Verdict) -> None:
-        """Refuse, whatever the server holds, also what another is just about to give its owner."""
+    def refuse(self, verdict: Verdict | None) -> None:
+        """Refuse, whatever the server holds, also what another is just about to give its owner.
+
+        Args:
+            verdict: None if there is no certificate yet that would tell which rule is for it.
+        """
         holder: Any = self._holder()
         if holder is not None:
             _let_wait(holder)
             if getattr(holder, "_sslobj", None) is None and isinstance(holder, Waiting):
                 holder.__dict__["_sslobj"] = self
-        self._refuse(error_for(self._with_port(verdict)))
+        self._refuse(BEGUN if verdict is None else error_for(self._with_port(verdict)))
 
     def may_still_send(self) -> bool:
         """Whether another thread is inside OpenSSL with this connection, where nothing cuts it."""
-        stepping = self._stepping
-        return stepping not in (None, threading.get_ident()) and not self._can_be_cut()
+        stepping, owner = self._stepping, self._owner()
+        is_cut = isinstance(owner, _socket.socket) and self._can_be_cut()
+        return stepping not in (None, threading.get_ident()) and not is_cut
 
     # Every call of Python code costs a new connection dearly: it finds the processor's caches full
     # of cryptography. So what every connection goes through, from here to `_hand_over`, is in few
@@ -531,6 +550,7 @@ class Guard:
         if self.refusal is not None or not self._has_shaken_hands():
             verdicts = None
         elif (verdicts := self._settle()) is not None:
+            self._stepping = None  # nobody has to wait for an observer
             for pinner, verdict in zip(pinners, verdicts, strict=True):
                 if verdict.reason not in QUIET or verdict.expired or pinner._on_verdict is not None:
                     pinner._tell(self._with_port(verdict))
@@ -553,6 +573,23 @@ class Guard:
                     raise cause from cause.__cause__
                 raise
         return self.refusal is None
+
+    def _step(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Let OpenSSL work on a connection that is approved, as long as it is."""
+        try:
+            self._stepping = threading.get_ident()
+            if self.refusal is None:
+                result = call(*arguments)
+        except Exception:
+            if self.refusal is None:
+                raise
+        finally:
+            if self.refusal is not None:
+                self._discard_output()
+            self._stepping = None
+        if self.refusal is not None:
+            self._raise_refusal()
+        return result
 
     def _settle(self) -> list[Verdict] | None:
         """Decide after the handshake, under the pins in force when it is over."""
@@ -615,11 +652,9 @@ class Guard:
         if credentials is not None and connection is not None and self.refusal is None:
             self._state.prepare_credentials(self.context)
             connection.context = credentials
-        if self.refusal is not None:  # a signal handler replaced the pins
-            self._take_credentials_away()
+        self.before_answer()  # for a signal handler that replaced the pins
 
     def _take_credentials_away(self) -> None:
-        """Leave OpenSSL no certificate to send; only in the thread that is inside it."""
         if self._connection is not None and self._state.nothing is not None:
             self._connection.context = self._state.nothing
 
@@ -763,7 +798,9 @@ class Guard:
             _approved.keep(holder, self)
         self.approved = True
         self._end_watch()
-        if getattr(holder, "_sslobj", None) is self:
+        # What carries an object cannot be cut while OpenSSL answers a server that asks later.
+        stays = self._watched and self.is_carried
+        if getattr(holder, "_sslobj", None) is self and not stays:
             holder._sslobj = self._connection
             if isinstance(holder, Waiting):
                 holder.__class__ = holder._approved_class  # type: ignore[attr-defined]
@@ -791,8 +828,6 @@ class Guard:
         self._refused_by = by
         self.refusal = error
         self._take_back()
-        if self._stepping == threading.get_ident():
-            self._take_credentials_away()
         self.cut()
 
     def _find_holder(self) -> None:
@@ -972,5 +1007,10 @@ DETACHED: Final = verification_error(
     APPLICATION_VERIFICATION,
     "the socket was detached before its server was approved, so keypin could not cut the"
     " connection: shake hands first",
+)
+BEGUN: Final = verification_error(
+    APPLICATION_VERIFICATION,
+    "the handshake was on its way when the pins came into force, and the program checks the name of"
+    " the server itself, so keypin does not know which pins are for it: connect anew",
 )
 UNDECIDED: Final = verification_error(APPLICATION_VERIFICATION, "keypin was interrupted")

@@ -402,17 +402,25 @@ def search(pinner: Pinner) -> Found:
         if owner is None or _is_closed(owner):
             continue
         host = connection.server_hostname
+        guard = guard_of(connection, owner)  # another pinner's, or only for the credentials
+        context = connection.context if guard is None else guard.context
+        verdict = None
         if not pinner._governs(host):
-            host = _pinned_name_of(connection, pinner)
-            if host is None:
-                continue
-        verdict = pinner._verdict_on_unseen(host, Reason.OPENED_BEFORE)
-        if verdict.accepted:
+            try:
+                host = _pinned_name_of(connection, context, pinner)
+            except ValueError:  # the handshake is not over
+                if not _may_refuse_by_name(pinner, context):
+                    continue
+            else:
+                if host is None:
+                    continue
+                verdict = pinner._verdict_on_unseen(host, Reason.OPENED_BEFORE)
+        else:
+            verdict = pinner._verdict_on_unseen(host, Reason.OPENED_BEFORE)
+        if verdict is not None and verdict.accepted:
             found.left.append(verdict)
             continue
-        guard = guard_of(connection, owner)  # another pinner's
         if guard is None:
-            context = connection.context
             guard = Guard(connection, context, owner, None, state_of(context), host, False, False)
         guard.join(pinner)
         guard.refuse(verdict)
@@ -421,15 +429,23 @@ def search(pinner: Pinner) -> Found:
     return found
 
 
-def _pinned_name_of(connection: Any, pinner: Pinner) -> str | None:
-    """A pinned name that a server's certificate bears, where OpenSSL was not to check its name."""
-    if connection.context.check_hostname:
+def _pinned_name_of(connection: Any, context: Any, pinner: Pinner) -> str | None:
+    """A pinned name that a server's certificate bears, where OpenSSL was not to check its name.
+
+    Raises:
+        ValueError: there is no certificate yet.
+    """
+    if context.check_hostname:
         return None
-    try:
-        fields = _private_ssl.leaf_fields(connection)
-    except ValueError:  # the handshake is not over
-        return None
+    fields = _private_ssl.leaf_fields(connection)
     return next(iter(pinner.pins.rules_for_certificate(fields)), None)
+
+
+def _may_refuse_by_name(pinner: Pinner, context: Any) -> bool:
+    """Whether a certificate that is still to come may bear a name whose pins are enforced."""
+    return context.verify_mode != ssl.CERT_NONE and any(
+        rule.mode == "enforce" and not rule.exclude for rule in pinner.pins.rules
+    )
 
 
 def _is_closed(owner: Any) -> bool:

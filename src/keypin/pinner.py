@@ -171,8 +171,9 @@ class Pinner:
                     guard.refuse_undecided()
                 self._search(None)
                 raise
-        wait_until_cut(refused)
-        self._settle_open_connections(_process.Found(refused + found.refused, found.left))
+        found = _process.Found(refused + found.refused, found.left)
+        wait_until_cut(found.refused)
+        self._settle_open_connections(found)
 
     def __repr__(self) -> str:
         return f"<Pinner {self._pins!r}>"
