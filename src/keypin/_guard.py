@@ -26,7 +26,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from . import _private_ssl
-from ._heap import find_holder, holders_of
+from ._heap import holders_of
 from .errors import (
     APPLICATION_VERIFICATION,
     HostnameError,
@@ -52,6 +52,7 @@ __all__ = [
     "Approval",
     "Guard",
     "error_for",
+    "find_revived",
     "guard_of",
     "take_copies",
     "verification_error",
@@ -213,6 +214,22 @@ class ApprovedGuards:
                 self._enough = 2 * len(self._bereaved) + 4
             self._bereaved.append(guard)
 
+    def find_revived(self) -> None:
+        """Find what holds the connections whose holder was found dead, and was not."""
+        self._bereaved[:] = _referred_to_elsewhere(self._bereaved)
+        if self._bereaved:
+            guards = {id(guard): guard for guard in self._bereaved}
+            for holder in holders_of(self._bereaved):
+                guard = guards.get(id(getattr(holder, "__dict__", {}).get("_keypin_guard")))
+                if guard is not None:
+                    guard.be_held_by(holder)
+                    self.keep(holder, guard)
+
+
+def find_revived() -> None:
+    """Find objects of guarded connections that a finalizer has revived, and copies of dead ones."""
+    _approved.find_revived()
+
 
 # What its method needs is bound to it: holders also die when the interpreter ends, without modules.
 _approved = ApprovedGuards()
@@ -291,11 +308,12 @@ class Guard:
         self.verifies = verifies
         self.checks_name = checks_name
         holder = _holder_of(owner)
-        self._be_held_by(holder)
+        self.be_held_by(holder)
         if holder is not owner:
             self._owner = weakref.ref(owner)
 
-    def _be_held_by(self, holder: Any) -> None:
+    def be_held_by(self, holder: Any) -> None:
+        """Know what has this guard's connection for its `_sslobj`."""
         self._holder = self._owner = weakref.ref(holder, partial(_approved.lose, id(holder)))
 
     def forget_context(self) -> None:
@@ -489,8 +507,6 @@ class Guard:
         """
         if self.refusal is not None or not (self.approved or self._admitted):
             return False
-        if self._holder() is None:
-            self._find_holder()
         if self._is_closed():
             return False
         if self.approved:
@@ -829,16 +845,6 @@ class Guard:
         self.refusal = error
         self._take_back()
         self.cut()
-
-    def _find_holder(self) -> None:
-        """Find what holds the connection of this guard after its first holder was found dead.
-
-        The garbage collector takes for dead what a finalizer then revives.
-        """
-        holder = find_holder(self, "_keypin_guard")
-        if holder is not None:
-            self._be_held_by(holder)
-            _approved.keep(holder, self)
 
     def _can_be_cut(self) -> bool:
         owner: Any = self._owner()

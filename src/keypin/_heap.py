@@ -10,7 +10,7 @@ from . import _private_ssl
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["client_connections", "find_holder", "holders_of"]
+__all__ = ["client_connections", "holders_of"]
 
 # CPython 3.12 starts with some hundreds of frozen objects; a program freezes thousands.
 FROZEN_AT_START: Final = 1000
@@ -41,11 +41,3 @@ def holders_of(objects: Sequence[Any]) -> Iterator[Any]:
     for holder in gc.get_referrers(*dictionaries) if dictionaries else ():
         if any(getattr(holder, "__dict__", None) is attributes for attributes in dictionaries):
             yield holder
-
-
-def find_holder(value: Any, name: str) -> Any:
-    """An object that has this value for its attribute of this name; None if there is none."""
-    for holder in holders_of([value]):
-        if getattr(holder, "__dict__", {}).get(name) is value:
-            return holder
-    return None

@@ -28,12 +28,12 @@ from ._context import (
     state_of,
 )
 from ._guard import LOCK, Guard, guard_of, take_copies
-from ._heap import client_connections, find_holder
+from ._heap import client_connections, holders_of
 from .errors import ProtectionError
 from .pinset import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
     from .pinner import Pinner
@@ -393,13 +393,8 @@ def search(pinner: Pinner) -> Found:
     """
     found = Found([], [])
     seen = {id(guard.connection) for guard in pinner._living_guards()}
-    for connection in client_connections():
-        if id(connection) in seen:
-            continue
-        owner = connection.owner
-        if owner is None:  # it was revived by a finalizer
-            owner = find_holder(connection, "_sslobj")
-        if owner is None or _is_closed(owner):
+    for connection, owner in _with_owners(client_connections()):
+        if id(connection) in seen or _is_closed(owner):
             continue
         host = connection.server_hostname
         guard = guard_of(connection, owner)  # another pinner's, or only for the credentials
@@ -427,6 +422,22 @@ def search(pinner: Pinner) -> Found:
         found.refused.append(guard)
     take_copies(found.refused)
     return found
+
+
+def _with_owners(connections: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Connections in C, each with the Python object that has it; without those that none has."""
+    orphans = []
+    for connection in connections:
+        if (owner := connection.owner) is not None:
+            yield connection, owner
+        else:
+            orphans.append(connection)
+    # that was found dead: it is gone, or was revived by a finalizer
+    by_identity = {id(orphan): orphan for orphan in orphans}
+    for holder in holders_of(orphans) if orphans else ():
+        orphan = by_identity.pop(id(getattr(holder, "__dict__", {}).get("_sslobj")), None)
+        if orphan is not None:
+            yield orphan, holder
 
 
 def _pinned_name_of(connection: Any, context: Any, pinner: Pinner) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from . import _private_ssl, _process, _uncovered
 from ._context import guard_context
-from ._guard import LOCK, take_copies, wait_until_cut
+from ._guard import LOCK, find_revived, take_copies, wait_until_cut
 from ._hangup import hang_up
 from .errors import HostnameError, PinMismatch, PinSetError, ProtectionError
 from .hostnames import normalise
@@ -161,6 +161,7 @@ class Pinner:
         with LOCK:
             before, self._pins = self._pins, new_pins
             self._expiry_told = set()
+            find_revived()
             guards = self._living_guards()
             try:
                 refused = [guard for guard in guards if guard.recheck()]

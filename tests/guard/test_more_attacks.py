@@ -115,7 +115,7 @@ def test_a_replacement_while_a_server_asks_after_the_handshake(
         threads.append(threading.Thread(target=replace))
         threads[0].start()
         # for an object, it comes back only when this thread has
-        while not any(guard.refusal for guard in pinner.living_guards()):
+        while not any(guard.refusal for guard in pinner._living_guards()):
             pass
         if kind == "socket":
             threads[0].join(20)
@@ -270,7 +270,7 @@ def test_a_replacement_waits_for_an_object_that_another_thread_shakes_hands_with
         if not replacing and (direction, int(kind), int(message)) == ("write", 22, 20):
             replacing.append(threading.Thread(target=replace))
             replacing[0].start()
-            while not any(guard.refusal for guard in pinner.living_guards()):
+            while not any(guard.refusal for guard in pinner._living_guards()):
                 pass
             replacing[0].join(0.2)
             order.append("answered")
