@@ -466,7 +466,8 @@ class Guard:
             return
         self._version = version
         try:
-            self._hear(message)
+            if self.approved or not self._admitted:  # else it was let go on, and may have to wait
+                self._hear(message)
         except BaseException as interruption:  # noqa: BLE001 - a signal handler's, say
             self._interruption = interruption
             self.refuse_undecided()

@@ -33,6 +33,14 @@ def hang_up(owners: Iterable[Any]) -> None:
     together, and only where a replacement of the pins has turned one of them away.
     """
     objects = [owner for owner in owners if isinstance(owner, ssl.SSLObject)]
+    # To abort asyncio's transport in the middle of a handshake would tell the program that it has
+    # succeeded; when the socket ends, it is told that it has not.
+    pending = [owner for owner in objects if owner.version() is None]
+    _hang_up([owner for owner in objects if owner not in pending], abort=True)
+    _hang_up(pending, abort=False)
+
+
+def _hang_up(objects: list[ssl.SSLObject], *, abort: bool) -> None:
     if not objects:
         return
     socket_of = {kind: find for name, find in CARRIERS.items() if (kind := _imported(name))}
@@ -41,13 +49,14 @@ def hang_up(owners: Iterable[Any]) -> None:
             # a carrier may be closing already, or belong to a loop that has ended
             with contextlib.suppress(Exception):
                 _shut_down(socket_of[type(carrier)](carrier))
-            if hasattr(carrier, "_get_app_transport"):
+            if abort and hasattr(carrier, "_get_app_transport"):
                 with contextlib.suppress(Exception):
                     _abort_transport(carrier)
 
 
 def _of_asyncio(protocol: Any) -> Any:
-    return protocol._get_app_transport().get_extra_info("socket")
+    transport = getattr(protocol, "_transport", None) or protocol._get_app_transport()
+    return transport.get_extra_info("socket")
 
 
 def _of_anyio(stream: Any) -> Any:
