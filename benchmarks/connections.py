@@ -74,7 +74,7 @@ def contexts_with_client_certificate(there: Scene, version: Version) -> Contexts
         UNPINNED: there.with_client_certificate(there.plain(version)),
         AGAIN: there.with_client_certificate(there.plain(version)),
         "leaf pinned": there.with_client_certificate(there.pinned(version)),
-        "leaf pinned, loaded before protect()": there.guarded(
+        "leaf pinned, loaded before protect()": there.protect(
             there.with_client_certificate(there.plain(version))
         ),
     }

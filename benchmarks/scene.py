@@ -61,7 +61,11 @@ class Scene:
 
     def protected(self, version: Version | None = None) -> ssl.SSLContext:
         """A context that got its pins later: it may hold a client certificate."""
-        return Pinner(self.pins()).protect(self.plain(version))
+        return self.protect(self.plain(version))
+
+    def protect(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        """Guard a context that is there."""
+        return Pinner(self.pins()).protect(context)
 
     def with_client_certificate(self, context: ssl.SSLContext) -> ssl.SSLContext:
         """Load one."""
