@@ -354,7 +354,7 @@ def test_threads_sending_while_pins_are_replaced(version):
 
 @pytest.mark.fresh_process
 def test_tasks_sending_while_pins_are_replaced(version):
-    """The same for asyncio with aiohttp, `replace` in a thread of its own."""
+    """The same for half as many in asyncio with aiohttp, `replace` in a thread of its own."""
 
     async def main() -> None:
         stop = threading.Event()
@@ -371,7 +371,7 @@ def test_tasks_sending_while_pins_are_replaced(version):
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
 
             async def work(server: Server, always: bool) -> None:
-                for _ in range(REQUESTS // 8):
+                for _ in range(REQUESTS // 16):
                     before = epoch[0]
                     try:
                         async with session.post(server.url_for(HOST), data=b"x") as response:
