@@ -277,18 +277,25 @@ class Laboratory:
             outcome += " of ssl itself"
         findings.add(case, mutator, outcome, faults, spent)
 
-    def left_over(self) -> Iterator[str]:
+    def left_over(self) -> list[str]:
         """What keypin has not forgotten of the attempts."""
         self._runner.run(asyncio.sleep(0))
         end = time.monotonic() + DEADLINE
-        # more than once: while another thread collects garbage, gc.collect() does nothing
-        while gc.collect() >= 0 and self._open_guards() and time.monotonic() < end:
+        # More than once: while another thread collects garbage, gc.collect() does nothing, and what
+        # that thread has found may be known to be dead in one place and not yet in the next.
+        while gc.collect() >= 0 and (left := self._left_over()) and time.monotonic() < end:
             time.sleep(0.01)
-        if left := self._open_guards():
-            yield f"{left} guards are left over"
-        for context in self._guarded_contexts.values():
-            if context._keypin._pending:
-                yield "handshakes are left over that wait for a certificate"
+        return left
+
+    def _left_over(self) -> list[str]:
+        left = [
+            "handshakes are left over that wait for a certificate"
+            for context in self._guarded_contexts.values()
+            if context._keypin._pending
+        ]
+        if guards := self._open_guards():
+            left.append(f"{guards} guards are left over")
+        return left
 
     def _open_guards(self) -> int:
         guards = self._pinner._living_guards()
