@@ -124,7 +124,7 @@ def test_the_report_of_any_chain_is_bounded(subject: bytes, length: int) -> None
     assert f"    {rule.pins[0]}\n    {rule.pins[1]}" in report
     assert "    … and 4,960 more pins" in lines
     assert ("    … and 92 more certificates" in lines) == (length == 100)
-    assert "between this program and its server" in report
+    assert "may be a man in the middle" in report
     assert sum(len(text) for _, text in verdict.served) <= length * (LONGEST_NAME + 1)
     error = PinMismatch(verdict)
     for each in (error, pickle.loads(pickle.dumps(error)), PinMismatch(str(error))):

@@ -1,6 +1,7 @@
 """Errors: what a refusal looks like to a TLS client, and how it is found again in another error."""
 
 import copy
+import json
 import pickle
 import ssl
 import urllib.error
@@ -37,6 +38,8 @@ from keypin import (
     Verdict,
     find_error,
 )
+from keypin.client import AnswerTooLarge, AuthorizationRefused, ServerError
+from keypin.formats import FormatError
 
 PINNED = Pin.from_digest(b"\1" * 32)
 CERTIFICATE = Path(__file__).parent.joinpath("corpus", "certificates", "p-256.der").read_bytes()
@@ -302,11 +305,92 @@ def test_an_attribute_that_looks_like_a_group_is_none(value: object) -> None:
 
 
 def test_a_rule_in_report_mode_still_makes_an_error_of_its_verdict() -> None:
-    """The log line of report mode and the error of enforce mode have one text, but for a word."""
+    """The log line of report mode and the error of enforce mode tell the same."""
     reporting = Rule("www.example.com", [PINNED], mode="report")
     decided = reporting.check("www.example.com", [CERTIFICATE])
     enforced = Rule("www.example.com", [PINNED]).check("www.example.com", [CERTIFICATE])
-    assert str(PinMismatch(enforced)) == decided.report().replace("accepted", "refused", 1)
+    told = str(PinMismatch(decided)).splitlines()
+    assert "report mode" in told[0]
+    assert "report mode" in told[-1]
+    assert told[1:-1] == str(PinMismatch(enforced)).splitlines()[1:]
+
+
+@every_mismatch
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_a_mismatch_made_anew_of_its_arguments_is_of_the_same_kind(kind, rounds) -> None:
+    """As Celery, multiprocessing and others rebuild errors that come from another process."""
+    error = original = kind(VERDICT)
+    for _ in range(rounds):
+        error = type(error)(*json.loads(json.dumps(error.args)))
+    assert type(error) is kind
+    assert error.args == original.args
+    assert str(error) == str(original)
+    assert (error.errno, error.verify_code) == (original.errno, original.verify_code)
+    assert error.reason is Reason.ONLY_TEXT
+    outer = RuntimeError("a task failed")
+    outer.__cause__ = error
+    assert find_error(outer) is error
+
+
+@every_mismatch
+def test_a_mismatch_is_shown_in_one_line(kind) -> None:
+    """Libraries put the representation of an error into texts of their own."""
+    error = kind(VERDICT)
+    first = "keypin refused www.example.com: no pinned key in the verified chain"
+    assert repr(error) == f"{kind.__name__}({first!r})"
+    assert repr(error) in str(urllib3.exceptions.MaxRetryError(None, "/", error))
+
+
+def test_the_reason_is_of_one_type() -> None:
+    assert PinMismatch.__annotations__["reason"] == "Reason"
+    for error in (PinMismatch(VERDICT), PinMismatch(str(PinMismatch(VERDICT)))):
+        assert isinstance(error.reason, Reason)
+        assert isinstance(error.reason, str)
+
+
+PROBLEMS = [keypin.PinFileProblem(3, "host[0]", "wrong"), keypin.PinFileProblem(4, None, "too")]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        keypin.PinFileError("pins.toml", PROBLEMS),
+        keypin.PinFileError(None, PROBLEMS[:1]),
+        AuthorizationRefused("no token", "invalid_client", "who?", 401, "read"),
+        ServerError(503, "later"),
+        AnswerTooLarge(200, "", "too long"),
+        FormatError("not known", "pins.xml", 7),
+        *(
+            kind("a text")
+            for kind in vars(keypin).values()
+            if isinstance(kind, type)
+            and issubclass(kind, KeypinError)
+            and kind is not keypin.PinFileError
+        ),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_every_error_can_be_made_anew_of_its_arguments(error) -> None:
+    for again in (
+        type(error)(*error.args),
+        copy.copy(error),
+        copy.deepcopy(error),
+        pickle.loads(pickle.dumps(error)),
+    ):
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+        if not isinstance(error, FormatError | PinMismatch):
+            assert vars(again) == vars(error)
+
+
+def test_a_pinner_cannot_be_copied() -> None:
+    """A copy would not be told of the connections, and its pins not be theirs."""
+    pinner = keypin.Pinner(PinSet({"www.example.com": [PINNED]}))
+    for make in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match=r"cannot be copied or pickled.*Pinner\(pinner\.pins\)"):
+            make(pinner)
+        with pytest.raises(TypeError, match="cannot be copied"):
+            make({"app": [pinner]} if make is not copy.copy else pinner)
 
 
 def test_a_copy_that_a_library_makes_of_the_text_is_still_a_mismatch_with_that_text() -> None:

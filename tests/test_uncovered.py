@@ -28,7 +28,11 @@ BACKUP = "afwiKY3RxoMmLkuRW1l7QsPZTJPwDS2pdDROQjXw8ig="
 PIN = f"sha256/{IN_USE}"
 INSTALL = f"import keypin\npinner = keypin.install({{'{HOST}': ['{PIN}']}})\n"
 
-NAMED = [library for library in _uncovered.UNCOVERED if not library.refused]
+NAMED = [
+    library
+    for library in _uncovered.UNCOVERED
+    if not library.refused and library.connection is None
+]
 REFUSED = [library for library in _uncovered.UNCOVERED if library.refused]
 
 
@@ -255,6 +259,33 @@ def test_as_an_error_it_refuses_to_install_beside_the_library(tmp_path):
     done = run(STRICT + dedent(code), tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "True True\n" * 2
+
+
+def test_a_library_that_is_there_for_its_certificates_is_not_named(tmp_path):
+    """Its classes for X.509 are used by many who have nothing to do with its TLS."""
+    code = """
+        import OpenSSL, OpenSSL.crypto
+        from OpenSSL import SSL
+        OpenSSL.crypto.load_certificate(OpenSSL.crypto.FILETYPE_ASN1, CERTIFICATE)
+        SSL.Context(SSL.TLS_CLIENT_METHOD)
+        print("no warning")
+        try:
+            SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD))
+        except keypin.UncoveredClient as error:
+            print(error)
+        pinner.uninstall()
+        SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD))
+    """
+    certificate = f"CERTIFICATE = {pinned().certificate!r}\n"
+    for program in (
+        STRICT + INSTALL + certificate + dedent(code),
+        STRICT + certificate + dedent(code).replace("print", INSTALL + "print", 1),
+    ):
+        done = run(program, tmp_path)
+        assert done.returncode == 0, done.stderr
+        first, second = done.stdout.splitlines()
+        assert first == "no warning"
+        assert second.startswith("pyOpenSSL is not covered by keypin")
 
 
 # The libraries themselves. A server of the same authority, with another key, is what they reach.

@@ -100,6 +100,8 @@ ERROR_CLASSES = {
     Reason.UNGUARDED: UnverifiedConnection,
     Reason.UNKNOWN_SESSION: UnverifiedConnection,
     Reason.NO_CERTIFICATE: UnverifiedConnection,
+    Reason.WRONG_NAME: UnverifiedConnection,
+    Reason.EXPIRED_CERTIFICATE: UnverifiedConnection,
 }
 
 
@@ -526,10 +528,11 @@ class Guard:
         """Refuse, because a decision was interrupted."""
         self._refuse(UNDECIDED)
 
-    def refuse(self, verdict: Verdict | None) -> None:
+    def refuse(self, verdict: Verdict | None, by: Pinner) -> None:
         """Refuse, whatever the server holds, also what another is just about to give its owner.
 
         Args:
+            by: whose verdict it is.
             verdict: None if there is no certificate yet that would tell which rule is for it.
         """
         holder: Any = self._holder()
@@ -537,7 +540,7 @@ class Guard:
             _let_wait(holder)
             if getattr(holder, "_sslobj", None) is None and isinstance(holder, Waiting):
                 holder.__dict__["_sslobj"] = self
-        self._refuse(BEGUN if verdict is None else error_for(self._with_port(verdict)))
+        self._refuse(BEGUN if verdict is None else error_for(self._with_details(verdict, by)))
 
     def may_still_send(self) -> bool:
         """Whether another thread is inside OpenSSL with this connection, where nothing cuts it."""
@@ -557,24 +560,32 @@ class Guard:
             self.refuse_undecided()
             return
         if pinners:
-            if not self._can_be_cut():
+            if not self._can_be_cut() and self._may_have_to_be_refused():
                 self._refuse(DETACHED)
                 return
             if not isinstance(owner, ssl.SSLObject):
                 _let_wait(self._holder())  # eventlet changes the class of its sockets afterwards
-            if self.host is None:  # nothing that the server could show would change that
-                self._decide(self._pins_in_force())
+            if self.host is None:
+                self._refuse_nameless()
         if self.refusal is not None or not self._has_shaken_hands():
             verdicts = None
         elif (verdicts := self._settle()) is not None:
             self._stepping = None  # nobody has to wait for an observer
             for pinner, verdict in zip(pinners, verdicts, strict=True):
-                if verdict.reason not in QUIET or verdict.expired or pinner._on_verdict is not None:
-                    pinner._tell(self._with_port(verdict))
+                if verdict.reason not in QUIET or verdict.expired or pinner._hears_all():
+                    pinner._tell(self._with_details(verdict, pinner))
         if verdicts is None:
             refused_by, self._refused_by = self._refused_by, None
             if refused_by is not None and isinstance(self.refusal, PinMismatch):
                 refused_by._tell(self.refusal.verdict)
+
+    def _refuse_nameless(self) -> None:
+        """Refuse a connection without a server name, whatever its server would show."""
+        for pinner, pins in zip(self._pinners, self._pins_in_force(), strict=True):
+            if not pins.only_reports:
+                verdict = pins.nameless_verdict(None)
+                self._refuse(error_for(self._with_details(verdict, pinner)), pinner)
+                return
 
     def _has_shaken_hands(self) -> bool:
         """Shake hands; False if the connection was refused meanwhile."""
@@ -646,9 +657,13 @@ class Guard:
             return False
         if self._version <= TLS_1_2 and any(map(_enforces, verdicts)) and not self._is_signed():
             self._refuse(UNPROVED)
-        elif self._pinners and not self._can_be_cut():
+        elif not self._can_be_cut() and self._may_have_to_be_refused():
             self._refuse(DETACHED)
         return self.refusal is None
+
+    def _may_have_to_be_refused(self) -> bool:
+        """Whether there are pins in force that could refuse this server, whatever it shows."""
+        return any(not pins.only_reports or pins.denies for pins in self._pins_in_force())
 
     def _is_signed(self) -> bool:
         """Whether the server has signed the key exchange of TLS 1.2, which OpenSSL checks first.
@@ -699,7 +714,7 @@ class Guard:
             else:
                 verdict = self._verdict(one, version)
                 if not verdict.accepted:
-                    self._refuse(error_for(self._with_port(verdict)), pinner)
+                    self._refuse(error_for(self._with_details(verdict, pinner)), pinner)
                     return None
             verdicts.append(verdict)
         return verdicts
@@ -719,11 +734,9 @@ class Guard:
         )
 
     def _verdict(self, pins: PinSet, version: int | None = None) -> Verdict:
-        if self.host is None:
-            return Verdict(None, Reason.NO_SERVER_NAME)
-        host = _normal_form(self.host)
+        host = None if self.host is None else _normal_form(self.host)
         if host is None:
-            return Verdict(self.host, Reason.BAD_HOST)
+            return pins.nameless_verdict(self.host, self._chain_if_denied(pins))
         rule = pins.rule_for(host)
         if rule is None and self.verifies and not self.checks_name:
             return self._verdict_by_names(pins, host, version)
@@ -735,6 +748,17 @@ class Guard:
         if self.verifies:
             self._remember_approval(pins, verdict)
         return verdict
+
+    def _chain_if_denied(self, pins: PinSet) -> Sequence[bytes]:
+        """The verified chain, for pins that deny keys; else, or if there is none, empty."""
+        connection = self._real()
+        if self._chain is not None or not (self.verifies and pins.denies) or connection is None:
+            return self._chain or ()
+        if connection.session_reused:
+            leaf = connection.getpeercert(True)
+            return (self._state.recall(leaf) if leaf else None) or ()
+        self._chain = self._state.remember(_private_ssl.verified_chain(connection))
+        return self._chain
 
     def _verdict_by_names(self, pins: PinSet, host: str, version: int | None) -> Verdict:
         """The verdict on a host in no rule, whose certificate OpenSSL checks for no name.
@@ -786,11 +810,23 @@ class Guard:
             chain = self._state.recall(leaf) if leaf else None
             if chain is None:
                 return rule.refusal(host, Reason.UNKNOWN_SESSION)
-            _check_date(connection.getpeercert())
         else:
             chain = self._state.remember(_private_ssl.verified_chain(connection))
-        if chain and check_name:
-            self._state.check_name(host, chain[0], partial(_private_ssl.leaf_fields, connection))
+        try:
+            if connection.session_reused:
+                _check_date(connection.getpeercert())
+            if chain and check_name:
+                fields = partial(_private_ssl.leaf_fields, connection)
+                self._state.check_name(host, chain[0], fields)
+        except ssl.SSLCertVerificationError as error:
+            if rule.mode == "enforce":
+                raise
+            verdict = rule.check(host, chain)
+            if verdict.reason is Reason.DENIED:
+                return verdict
+            expired = error.verify_code == CERTIFICATE_EXPIRED
+            reason = Reason.EXPIRED_CERTIFICATE if expired else Reason.WRONG_NAME
+            return rule.refusal(host, reason, chain)
         self._chain = chain
         return None
 
@@ -878,7 +914,10 @@ class Guard:
         refusal: Any = self.refusal
         raise verification_error(refusal.verify_code, refusal.verify_message)
 
-    def _with_port(self, verdict: Verdict) -> Verdict:
+    def _with_details(self, verdict: Verdict, pinner: Pinner | None) -> Verdict:
+        """A verdict with the peer's port, and with the pinner, if it is one of several."""
+        if pinner is not None and len(self._pinners) > 1:
+            verdict = verdict._replace(pinner=pinner.name, pinners=len(self._pinners))
         owner: Any = self._owner()
         try:
             peer = owner.getpeername()

@@ -174,7 +174,7 @@ def receive(pins: bytes, make: type[Pinner]) -> None:
         if pinner.pins != pin_set:
             pinner.replace(pin_set)
     for pin_set in wanted[len(_received) :]:
-        pinner = make(pin_set)
+        pinner = make(pin_set, name="the pins of the parent process")
         pinner.install()
         _received.append(pinner)
     while len(_received) > len(wanted):

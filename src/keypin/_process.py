@@ -418,7 +418,7 @@ def search(pinner: Pinner) -> Found:
         if guard is None:
             guard = Guard(connection, context, owner, None, state_of(context), host, False, False)
         guard.join(pinner)
-        guard.refuse(verdict)
+        guard.refuse(verdict, pinner)
         found.refused.append(guard)
     take_copies(found.refused)
     return found

@@ -13,7 +13,8 @@ from typing import NoReturn
 from ._handover import NOT_PINNED
 from ._inheritance import PINS, SentPackages, pass_on
 from .errors import KeypinError, ProtectionError
-from .pinner import install
+from .pinner import Pinner
+from .pinset import PinSet
 
 __all__ = ["start"]
 
@@ -31,7 +32,8 @@ def start() -> None:
         return
     try:
         pins = _pin_file()
-        install(pins)
+        # beside those that the program installs, which replace only each other
+        Pinner(PinSet.load(pins), name=f"{PINS} ({pins})").install()
         os.environ[PINS] = pins
         sys.meta_path.append(SentPackages)
         pass_on(os.environ, pins)

@@ -1,8 +1,9 @@
-"""The libraries that bring a TLS of their own: named when imported, or refused.
+"""The libraries that bring a TLS of their own: named when imported or used, or refused.
 
 Python's `ssl` is all that keypin can guard. `UNCOVERED` lists the libraries that go past it. While
 pins are installed, a finder at the head of `sys.meta_path` sees them being imported, and an
-`UncoveredClient` warning names each of them once.
+`UncoveredClient` warning names each of them once; pyOpenSSL, which many use for certificates alone,
+when it connects.
 
 Those for QUIC (HTTP/3) are written in Python, so more can be done: their connections to hosts that
 the installed pins govern are refused. A client would otherwise go over to QUIC on a server's word
@@ -53,6 +54,8 @@ class Uncovered(NamedTuple):
         pins: the narrowest thing that its own settings hold a server to.
         instead: how that is set, or what can be used in its place.
         refused: whether its connections to pinned hosts are refused; if not, they go unpinned.
+        connection: the class of its connections, where it is used for more than TLS, so that its
+            import says nothing yet.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Uncovered(NamedTuple):
     pins: Pins
     instead: str
     refused: bool = False
+    connection: str | None = None
 
 
 QT: Final = "compare the key when QNetworkAccessManager.encrypted is emitted; abort() on another"
@@ -100,10 +104,11 @@ UNCOVERED: Final = (
     ),
     Uncovered(
         "pyOpenSSL",
-        ("OpenSSL",),
+        ("OpenSSL.SSL",),
         "the OpenSSL in cryptography",
         "public key",
         "Context.set_verify with a callback that compares the key",
+        connection="Connection",
     ),
     Uncovered(
         "Twisted",
@@ -235,8 +240,11 @@ def unwatch() -> None:
         if FINDER in sys.meta_path:
             sys.meta_path.remove(FINDER)
         for name, library in WATCHED.items():
-            if library.refused and sys.modules.get(name) is not None:
-                _release_quic(sys.modules[name])
+            module = sys.modules.get(name)
+            if module is not None and library.refused:
+                _take_hooks_back(module, "QuicConnection", QUIC_METHODS)
+            elif module is not None and library.connection is not None:
+                _take_hooks_back(module, library.connection, ("__init__",))
 
 
 def look_around() -> None:
@@ -253,6 +261,8 @@ def look_around() -> None:
             continue
         if library.refused:
             _hold_quic(importlib.import_module(name), library)
+        elif library.connection is not None:
+            _warn_when_it_connects(sys.modules[name], library)
         else:
             _warn_of(library)
 
@@ -309,9 +319,11 @@ class Loader:
             if getattr(owner, name, None) is self:
                 setattr(owner, name, self._loader)
         library = WATCHED[spec.name]
-        if _judge is not None and not library.refused:
+        if _judge is not None and not library.refused and library.connection is None:
             _warn_of(library)
         self._loader.exec_module(module)
+        if library.connection is not None:
+            _warn_when_it_connects(module, library)
         if library.refused:
             try:
                 _hold_quic(module, library)
@@ -365,6 +377,23 @@ def _warn_of(library: Uncovered) -> None:
         raise
 
 
+def _warn_when_it_connects(module: ModuleType, library: Uncovered) -> None:
+    """Name a library when it makes its first connection, and not when it reads certificates."""
+    kind: Any = getattr(module, library.connection or "", None)
+    method: Any = vars(kind).get("__init__") if isinstance(kind, type) else None
+    if _judge is None or method is None or hasattr(method, BEFORE):
+        return
+
+    @functools.wraps(method)
+    def init(connection: Any, *arguments: Any, **more: Any) -> None:
+        if _judge is not None:
+            _warn_of(library)
+        method(connection, *arguments, **more)
+
+    setattr(init, BEFORE, method)
+    setattr(kind, "__init__", init)  # noqa: B010 - not for an instance
+
+
 def _level_of_program() -> int:
     """The `stacklevel`, for a warning of the caller's, of the program's own line."""
     frame: FrameType | None = sys._getframe(1)
@@ -399,12 +428,12 @@ def _hold_quic(module: ModuleType, library: Uncovered) -> None:
             setattr(kind, name, _asking_after(method) if name == "__init__" else _asking(method))
 
 
-def _release_quic(module: ModuleType) -> None:
-    kind: Any = getattr(module, "QuicConnection", None)
-    for name in QUIC_METHODS:
-        method = vars(kind).get(name) if isinstance(kind, type) else None
-        if hasattr(method, BEFORE):
-            setattr(kind, name, getattr(method, BEFORE))
+def _take_hooks_back(module: ModuleType, name: str, methods: Iterable[str]) -> None:
+    kind: Any = getattr(module, name, None)
+    for method in methods:
+        hook = vars(kind).get(method) if isinstance(kind, type) else None
+        if hasattr(hook, BEFORE):
+            setattr(kind, method, getattr(hook, BEFORE))
 
 
 def _asking(method: Any) -> Any:

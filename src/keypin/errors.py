@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .pin import Pin
-    from .pinset import Verdict
+    from .pinset import Reason, Verdict
 
 __all__ = [
     "CertificateFormatError",
@@ -45,7 +45,10 @@ APPLICATION_VERIFICATION = 50  # X509_V_ERR_APPLICATION_VERIFICATION
 
 
 class KeypinError(Exception):
-    """Everything that keypin raises of its own; no text is longer than 10,000 characters."""
+    """Everything that keypin raises of its own; no text is longer than 10,000 characters.
+
+    Each can be pickled, copied and made anew, as `type(error)(*error.args)`.
+    """
 
     def __str__(self) -> str:
         return cut(super().__str__(), LONGEST_TEXT)
@@ -102,13 +105,15 @@ class PinFileError(PinSetError):
         self.problems = tuple(problems)
         first = self.problems[0]
         self.line, self.key = first.line, first.key
-        where = "pin file" if name is None else cut(name, LONGEST_FILE_NAME)
+        super().__init__(name, self.problems)
+
+    def __str__(self) -> str:
+        where = "pin file" if self.name is None else cut(self.name, LONGEST_FILE_NAME)
         if len(self.problems) == 1:
-            separator = ": " if first.line is None else ", "
-            super().__init__(f"{where}{separator}{cut(str(first), LONGEST_PROBLEM)}")
-        else:
-            head = f"{where}: {len(self.problems)} problems"
-            super().__init__("\n".join([head, *self._lines(LONGEST_TEXT - len(head) - 100)]))
+            separator = ": " if self.line is None else ", "
+            return f"{where}{separator}{cut(str(self.problems[0]), LONGEST_PROBLEM)}"
+        head = f"{where}: {len(self.problems)} problems"
+        return "\n".join([head, *self._lines(LONGEST_TEXT - len(head) - 100)])
 
     def _lines(self, room: int) -> Iterator[str]:
         """A line for each problem, as long as there is room, and one for the others."""
@@ -119,9 +124,6 @@ class PinFileError(PinSetError):
                 yield from and_more(len(self.problems) - number, "problems")
                 return
             yield line
-
-    def __reduce__(self) -> tuple[type[PinFileError], tuple[object, ...]]:
-        return type(self), (self.name, self.problems)
 
 
 class ProtectionError(KeypinError):
@@ -175,7 +177,7 @@ class PinMismatch(KeypinError, ssl.SSLCertVerificationError):
         served: (pin, subject) of each certificate of the verified chain, leaf first; a subject
             of more than 400 characters is cut, and ends with an ellipsis then.
         expected: the pins of the rule.
-        reason: a `keypin.Reason`; its text says why.
+        reason: why, a `keypin.Reason`, which is a text.
         verdict: the whole decision, a `keypin.Verdict`.
     """
 
@@ -183,14 +185,16 @@ class PinMismatch(KeypinError, ssl.SSLCertVerificationError):
     port: int | None
     served: list[tuple[Pin, str]]
     expected: list[Pin]
-    reason: str
+    reason: Reason
     verdict: Verdict
 
-    def __init__(self, verdict: Verdict | str) -> None:
-        if isinstance(verdict, str):  # some libraries make errors anew: type(error)(str(error))
+    def __init__(self, verdict: Verdict | str | int, text: str | None = None) -> None:
+        # Libraries make errors anew: type(error)(str(error)), or type(error)(*error.args).
+        if text is not None or isinstance(verdict, str | int):
             from .pinset import Reason, Verdict
 
-            report, verdict = cut(verdict, LONGEST_TEXT), Verdict(None, Reason.ONLY_TEXT)
+            report = cut(str(verdict) if text is None else text, LONGEST_TEXT)
+            verdict = Verdict(None, Reason.ONLY_TEXT)
         else:
             report = verdict.report()
         super().__init__(ssl.SSLErrorNumber.SSL_ERROR_SSL, report)
@@ -204,8 +208,14 @@ class PinMismatch(KeypinError, ssl.SSLCertVerificationError):
         self.verify_code = APPLICATION_VERIFICATION
         self.verify_message = str(verdict.reason)
 
-    def __reduce__(self) -> tuple[type[PinMismatch], tuple[Verdict]]:
-        return type(self), (self.verdict,)
+    def __repr__(self) -> str:
+        """One line: libraries put it into texts of their own."""
+        return f"{type(self).__name__}({str(self).partition(chr(10))[0]!r})"
+
+    def __reduce__(self) -> tuple[type[PinMismatch], tuple[object, ...]]:
+        # one that was made of a text has nothing but that
+        has_verdict = self.args[1] == self.verdict.report()
+        return type(self), (self.verdict if has_verdict else self.args[1],)
 
 
 class NoServerName(PinMismatch):

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import os
 import ssl
+import threading
 import weakref
 from collections.abc import Mapping
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING, cast
 
 from . import _private_ssl, _process, _uncovered
 from ._context import guard_context
 from ._guard import LOCK, find_revived, take_copies, wait_until_cut
 from ._hangup import hang_up
+from ._verdict_log import (
+    log_approval,
+    log_expired_pins,
+    log_mismatch,
+    logger,
+    logs_approvals,
+)
 from .errors import HostnameError, PinMismatch, PinSetError, ProtectionError
 from .hostnames import normalise
-from .pinset import PinSet, Reason, Rule, Verdict
+from .pinset import PinSet, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from logging import Logger
     from os import PathLike
-    from typing import Self
+    from typing import NoReturn, Self
 
     from ._guard import Guard
     from .pin import Pin
+    from .pinset import Reason, Verdict
 
 __all__ = ["Pinner", "install"]
 
@@ -37,19 +44,27 @@ class Pinner:
 
     Args:
         pins: the set in force from now on.
+        name: what errors and the log call this pinner, where several have to approve.
         on_verdict: called with every `Verdict`, good and bad, once per connection and again when
             `replace` turns an open connection away; in the thread of the connection, between its
             handshake and its first byte, so it should be quick. What it raises is logged and goes
-            no further.
+            no further. It is not told of connections that it makes itself.
 
-    Every method may be called from any thread.
+    Every method may be called from any thread. A pinner cannot be copied or pickled: its pin set
+    can.
     """
 
     def __init__(
-        self, pins: PinSet, *, on_verdict: Callable[[Verdict], object] | None = None
+        self,
+        pins: PinSet,
+        *,
+        on_verdict: Callable[[Verdict], object] | None = None,
+        name: str | None = None,
     ) -> None:
         self._pins = _pin_set(pins)
+        self._name = name
         self._on_verdict = on_verdict
+        self._observing: set[int] = set()  # threads inside of `on_verdict`
         # by their own identity, for as long as they are needed
         self._guards: dict[int, weakref.ref[Guard]] = {}
         self._expiry_told: set[Rule] = set()
@@ -62,6 +77,11 @@ class Pinner:
     def pins(self) -> PinSet:
         """The pin set in force."""
         return self._pins
+
+    @property
+    def name(self) -> str:
+        """As it was given; else, what the pin set looks like."""
+        return repr(self._pins) if self._name is None else self._name
 
     def create_context(
         self,
@@ -177,7 +197,14 @@ class Pinner:
         self._settle_open_connections(found)
 
     def __repr__(self) -> str:
-        return f"<Pinner {self._pins!r}>"
+        name = "" if self._name is None else f"{self._name} "
+        return f"<Pinner {name}{self._pins!r}>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "a Pinner cannot be copied or pickled: the connections that it guards would not be"
+            " those of the copy. Make another one of its pin set: Pinner(pinner.pins)"
+        )
 
     def _search(self, before: PinSet | None) -> _process.Found:
         """Refuse connections that got past without a guard and are governed now, if there can be.
@@ -225,39 +252,43 @@ class Pinner:
     def _verdict_on_unseen(self, host: str | None, reason: Reason) -> Verdict:
         """The verdict on a connection to a host that is governed, of which no more is known."""
         if host is None:
-            return Verdict(None, Reason.NO_SERVER_NAME)
+            return self._pins.nameless_verdict(None)
         try:
             name, rule = normalise(host), self._pins.rule_for(host)
         except HostnameError:
-            return Verdict(host, Reason.BAD_HOST)
+            return self._pins.nameless_verdict(host)
         if rule is None:
             return self._pins.unlisted_verdict(name)
         return rule.refusal(name, reason)
 
+    def _hears_all(self) -> bool:
+        """Whether somebody wants to hear of approvals, too."""
+        return self._on_verdict is not None or logs_approvals()
+
     def _tell(self, verdict: Verdict) -> None:
-        if not verdict.matched or verdict.expired:
-            self._log(verdict)
-        if self._on_verdict is not None:
+        self._log(verdict)
+        thread = threading.get_ident()
+        if self._on_verdict is not None and thread not in self._observing:
+            self._observing.add(thread)
             try:
                 self._on_verdict(verdict)
             except Exception:  # noqa: BLE001 - an observer must not break a connection
-                _logger().exception("on_verdict raised; the connection is not affected")
+                logger().exception("on_verdict raised; the connection is not affected")
+            finally:
+                self._observing.discard(thread)
 
     def _log(self, verdict: Verdict) -> None:
         if not verdict.matched:
-            # the error tells the rest
-            log = _logger().warning if verdict.accepted else _logger().info
-            log("%s", verdict.report(), extra=_fields(verdict))
-        rule = verdict.rule
-        if verdict.expired and rule is not None and rule not in self._expiry_told:
-            self._expiry_told.add(rule)
-            _logger().error(
-                "the pins for %s expired on %s; they are still %s",
-                rule.host or "every host",
-                rule.expires,
-                "enforced" if rule.on_expiry == "enforce" else "known, but not enforced",
-                extra=_fields(verdict),
-            )
+            log_mismatch(verdict)
+        elif logs_approvals():
+            log_approval(verdict)
+        if verdict.expired and verdict.rule is not None and verdict.rule not in self._expiry_told:
+            self._expiry_told.add(verdict.rule)
+            log_expired_pins(verdict)
+
+
+_installed_here: Pinner | None = None
+"""What `install` has installed last."""
 
 
 def install(
@@ -265,24 +296,42 @@ def install(
 ) -> Pinner:
     """Put pins in force for every TLS client of the process; see `Pinner.install`.
 
+    A second call replaces the pins of the first, at once and for open connections too, as
+    `Pinner.replace` does. What pinners of your own or KEYPIN_PINS have installed stays in force
+    beside them.
+
     Args:
         pins: the path of a pin file, a `PinSet`, or a mapping of host patterns to pins.
 
     Returns:
-        The pinner, to replace the pins or to uninstall it.
+        The pinner, to replace the pins or to uninstall it; the same as before, while that is
+        installed.
 
     Raises:
-        PinFileError: the file is not there or not right.
-        PinSetError: the pins are not right.
+        PinFileError: the file is not there or not right; nothing has changed.
+        PinSetError: the pins are not right; nothing has changed.
         ProtectionError: see `Pinner.install`.
     """
+    global _installed_here
     if isinstance(pins, str | os.PathLike):
         pins = PinSet.load(pins)
     elif isinstance(pins, Mapping):
         pins = PinSet(pins)
-    pinner = Pinner(pins)
-    pinner.install()
-    return pinner
+    pins = _pin_set(pins)
+    while True:
+        first = _installed_here
+        if first is not None and first in _process.installed():
+            first.replace(pins)
+            if first in _process.installed():  # else another thread has uninstalled it meanwhile
+                return first
+        else:
+            pinner = Pinner(pins, name="keypin.install()")
+            pinner.install()
+            with LOCK:
+                if _installed_here is first:
+                    _installed_here = pinner
+                    return pinner
+            pinner.uninstall()  # another thread was faster, whose pinner gets the pins
 
 
 def _governs(pins: PinSet, host: str | None) -> bool:
@@ -303,13 +352,6 @@ def _governs_the_same(before: PinSet, after: PinSet) -> bool:
     return all(excluded.get(rule.host) is rule.exclude for rule in after.rules)
 
 
-@cache
-def _logger() -> Logger:
-    import logging  # only here: there is nothing to say in most programs
-
-    return logging.getLogger("keypin")
-
-
 def _working(context: ssl.SSLContext) -> ssl.SSLContext:
     """The context that makes the connections: truststore's is a shell around it."""
     inner = getattr(context, "_ctx", None)
@@ -324,17 +366,3 @@ def _pin_set(pins: PinSet) -> PinSet:
     if not isinstance(pins, PinSet):
         raise PinSetError(f"a keypin.PinSet is needed, not {pins!r}")
     return pins
-
-
-def _fields(verdict: Verdict) -> dict[str, object]:
-    rule = verdict.rule
-    return {
-        "keypin_host": verdict.host,
-        "keypin_port": verdict.port,
-        "keypin_reason": verdict.reason.name,
-        "keypin_accepted": verdict.accepted,
-        "keypin_mode": rule.mode if rule else None,
-        "keypin_rule": rule.host if rule else None,
-        "keypin_served": [(str(pin), subject) for pin, subject in verdict.served],
-        "keypin_expected": [str(pin) for pin in verdict.expected],
-    }

@@ -48,11 +48,14 @@ class Reason(StrEnum):
     OPENED_BEFORE = "the connection was open before these pins were in force"
     UNGUARDED = "the connection does not use Python's ssl, where keypin could guard it"
     UNKNOWN_SESSION = "the session resumed began unverified or unpinned"
+    WRONG_NAME = "the certificate is not for this host, and the TLS context does not check that"
+    EXPIRED_CERTIFICATE = "the certificate has expired since the resumed session began"
 
 
 ACCEPTING = frozenset({Reason.MATCHED, Reason.UNLISTED, Reason.EXCLUDED, Reason.EXPIRED})
 # Decided by the keys: the whole chain was read, and held no denied one.
 MISMATCHES = frozenset({Reason.NO_MATCH, Reason.NO_MATCH_LEAF})
+READ = MISMATCHES | {Reason.WRONG_NAME, Reason.EXPIRED_CERTIFICATE}
 
 ADVICE = {
     Reason.NO_SERVER_NAME: "Give the TLS library a server name (server_hostname=...).",
@@ -64,9 +67,12 @@ ADVICE = {
     " Python's ssl are used.",
     Reason.UNKNOWN_SESSION: "Drop the saved session and connect anew.",
     Reason.OLD_PROTOCOL: "Let the server speak TLS 1.2 or 1.3.",
+    Reason.WRONG_NAME: "Leave check_hostname on, and connect by a name that the certificate bears.",
+    Reason.EXPIRED_CERTIFICATE: "Drop the saved session and connect anew.",
 }
 DEFAULT_ADVICE = """If the key was changed on purpose, check it with the server's owner and pin it.
-  If not, somebody stands between this program and its server."""
+  If not, this may be a man in the middle."""
+REPORT_MODE = "This is report mode: a client that enforces these pins would have refused."
 
 
 # What a report shows, so that it stays below 10,000 characters
@@ -172,7 +178,7 @@ class Rule(Immutable):
 
     def refusal(
         self,
-        host: str,
+        host: str | None,
         reason: Reason,
         chain: Sequence[bytes] = (),
         *,
@@ -195,6 +201,9 @@ class Verdict(NamedTuple):
             subject of more than 400 characters is cut, and ends with an ellipsis then.
         expired: the rule is past its `expires`.
         port: the peer's port, where known.
+        tolerated: a connection for which no rule can be looked up, under pins that only report.
+        pinner: the name of the pinner that decided, where several have to approve.
+        pinners: how many have to.
     """
 
     host: str | None
@@ -205,6 +214,9 @@ class Verdict(NamedTuple):
     served: tuple[tuple[Pin, str], ...] = ()
     expired: bool = False
     port: int | None = None
+    tolerated: bool = False
+    pinner: str | None = None
+    pinners: int = 1
 
     @property
     def matched(self) -> bool:
@@ -217,11 +229,11 @@ class Verdict(NamedTuple):
 
         A denied key never may, nor a chain that was not read and so may hold one.
         """
-        if self.matched:
+        if self.matched or self.tolerated:
             return True
         if self.rule is None or self.rule.mode != "report" or self.reason is Reason.DENIED:
             return False
-        return not self.rule.deny or self.reason in MISMATCHES
+        return not self.rule.deny or self.reason in READ
 
     @property
     def expected(self) -> tuple[Pin, ...]:
@@ -239,8 +251,7 @@ class Verdict(NamedTuple):
             # it may hold anything, and goes to logs and terminals
             host = cut(ascii(host[:LONGEST_HOST]), LONGEST_HOST)
         where = host if self.port is None else f"{host}:{self.port}"
-        action = "accepted" if self.accepted else "refused"
-        lines = [f"keypin {action} {where}: {self.reason}"]
+        lines = [f"{self._decision(where)}: {self.reason}"]
         if self.served:
             lines.append("  served, leaf first:")
             lines += self._served_lines()
@@ -252,9 +263,19 @@ class Verdict(NamedTuple):
             lines += and_more(len(pins) - MOST_PINS, "pins")
             if self.expired and self.rule.expires is not None:
                 lines.append(f"  these pins expired on {self.rule.expires:%Y-%m-%d %H:%M %Z}")
+        if self.pinners > 1:
+            name = cut(self.pinner or "a pinner", LONGEST_SUBJECT)
+            lines.append(f"  decided by {name}, one of {self.pinners} that have to approve")
         if not self.matched:
             lines.append("  " + ADVICE.get(self.reason, DEFAULT_ADVICE))
+            if self.accepted:
+                lines.append("  " + REPORT_MODE)
         return "\n".join(lines)
+
+    def _decision(self, where: str) -> str:
+        if self.accepted and not self.matched:
+            return f"keypin, in report mode, let {where} pass"
+        return f"keypin {'accepted' if self.accepted else 'refused'} {where}"
 
     def _served_lines(self) -> Iterator[str]:
         left_out = 0
@@ -299,11 +320,14 @@ class PinSet(Immutable):
     True
     """
 
-    __slots__ = ("_by_pattern", "rules", "unlisted")
+    __slots__ = ("_by_pattern", "_denying", "only_reports", "rules", "unlisted")
 
     rules: tuple[Rule, ...]
     unlisted: Unlisted
+    only_reports: bool
+    """Whether there are rules, all in report mode, and hosts in none are allowed."""
     _by_pattern: dict[str | None, Rule]
+    _denying: tuple[Rule, ...]
 
     def __init__(
         self,
@@ -318,7 +342,14 @@ class PinSet(Immutable):
             if rule.host in by_pattern:
                 raise PinSetError(f"two rules for {rule.host or 'every host'}")
             by_pattern[rule.host] = rule
-        self._set(rules=rules, unlisted=unlisted, _by_pattern=by_pattern)
+        self._set(
+            rules=rules,
+            unlisted=unlisted,
+            only_reports=unlisted == "allow"
+            and {rule.mode for rule in rules if not rule.exclude} == {"report"},
+            _by_pattern=by_pattern,
+            _denying=tuple(rule for rule in rules if rule.deny),
+        )
 
     @classmethod
     def for_every_host(cls, pins: Iterable[Pin | str], *, match: Match = "leaf") -> Self:
@@ -442,14 +473,38 @@ class PinSet(Immutable):
             now: a datetime with a time zone; the present if None.
         """
         if host is None:
-            return Verdict(None, Reason.NO_SERVER_NAME)
+            return self.nameless_verdict(None, chain)
         try:
             name, rule = normalise(host), self.rule_for(host)
         except HostnameError:
-            return Verdict(host, Reason.BAD_HOST)
+            return self.nameless_verdict(host, chain)
         if rule is None:
             return self.unlisted_verdict(name)
         return rule.check(name, chain, now=now)
+
+    def nameless_verdict(self, host: str | None, chain: Sequence[bytes] = ()) -> Verdict:
+        """The verdict on a connection for which no rule can be looked up.
+
+        Any rule might be for it. So it is refused, unless all of them only report, and a key that
+        one of them denies is not in its chain.
+
+        Args:
+            host: what was given as its server name; None if nothing was.
+            chain: the verified chain; empty if there is none.
+        """
+        reason = Reason.NO_SERVER_NAME if host is None else Reason.BAD_HOST
+        if self._denying and self.only_reports:
+            served = set(_pins_of(chain) or ())
+            for rule in self._denying:
+                if not served.isdisjoint(rule.deny):
+                    return rule.refusal(host, Reason.DENIED, chain)
+            return Verdict(host, reason, tolerated=bool(served))
+        return Verdict(host, reason, tolerated=self.only_reports)
+
+    @property
+    def denies(self) -> bool:
+        """Whether any rule denies a key."""
+        return bool(self._denying)
 
     def unlisted_verdict(self, host: str) -> Verdict:
         """The verdict on a host in no rule."""

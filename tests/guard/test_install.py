@@ -14,6 +14,7 @@ import sys
 import textwrap
 import threading
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 import gevent.ssl
@@ -548,6 +549,87 @@ def test_the_one_liner_takes_a_file_a_set_or_a_mapping(servers, tmp_path):
                 connect(default_context(), wrong)
         finally:
             pinner.uninstall()
+
+
+def test_a_second_call_of_the_one_liner_replaces_the_pins_of_the_first(servers):
+    right, wrong = servers
+    context = default_context()
+    pinner = keypin.install({HOST: [unpinned().pin]})
+    try:
+        with connect(context, wrong) as kept:
+            exchange(kept)
+            assert keypin.install({HOST: [pinned().pin]}) is pinner
+            with pytest.raises(PinMismatch):
+                kept.send(b"x")
+        with pytest.raises(PinMismatch):
+            connect(context, wrong)
+        with connect(context, right) as kept:
+            assert exchange(kept)
+            with pytest.raises(PinSetError):
+                keypin.install({HOST: []})
+            assert exchange(kept)
+        assert keypin.installed() == (pinner,)
+        keypin.install({"other.example": [pinned().pin]})
+        connect(context, wrong).close()
+    finally:
+        pinner.uninstall()
+    connect(context, wrong).close()
+    again = keypin.install({HOST: [pinned().pin]})
+    again.uninstall()
+    assert again is not pinner
+    assert keypin.installed() == ()
+
+
+def test_the_one_liner_leaves_pinners_of_the_programs_own_in_force(servers):
+    right, wrong = servers
+    with pinner_for(pinned()).installed() as own:
+        pinner = keypin.install({HOST: [unpinned().pin]})
+        try:
+            keypin.install({HOST: [unpinned().pin, pinned().pin]})
+            assert keypin.installed() == (own, pinner)
+            connect(default_context(), right).close()
+            with pytest.raises(PinMismatch):
+                connect(default_context(), wrong)
+        finally:
+            pinner.uninstall()
+
+
+def test_threads_that_call_it_together_get_one_pinner(servers):
+    _, wrong = servers
+    start = threading.Barrier(8)
+
+    def install(number):
+        start.wait()
+        return keypin.install({HOST: [pinned().pin], f"host-{number}.example": [pinned().pin]})
+
+    with ThreadPoolExecutor(8) as pool:
+        pinners = set(pool.map(install, range(8)))
+    (pinner,) = keypin.installed()
+    assert pinners == {pinner}
+    try:
+        with pytest.raises(PinMismatch):
+            connect(default_context(), wrong)
+    finally:
+        pinner.uninstall()
+    assert keypin.installed() == ()
+
+
+def test_the_error_says_which_pinner_has_refused_and_how_many_there_are(servers):
+    _, wrong = servers
+    stale = Pinner(pins_for(pinned()), name="the pins of the plug-in")
+    with pinner_for(unpinned()).installed(), stale.installed():
+        with pytest.raises(PinMismatch) as caught:
+            connect(default_context(), wrong)
+    verdict = caught.value.verdict
+    assert (verdict.pinner, verdict.pinners) == ("the pins of the plug-in", 2)
+    assert "  decided by the pins of the plug-in, one of 2 that have to approve" in str(
+        caught.value
+    )
+    with pinner_for(pinned()).installed():
+        with pytest.raises(PinMismatch) as caught:
+            connect(default_context(), wrong)
+    assert (caught.value.verdict.pinner, caught.value.verdict.pinners) == (None, 1)
+    assert "decided by" not in str(caught.value)
 
 
 def test_the_one_liner_refuses_what_is_no_pin_set(tmp_path):

@@ -51,8 +51,8 @@ def interrupted_before_every_line_in_turn(count):
 
     def trace(frame, event, argument):
         code = frame.f_code
-        # what is raised in a finalizer goes nowhere
-        if not code.co_filename.startswith(folder) or code.co_name == "__del__":
+        # what is raised in a finalizer, or in the callback of a weak reference, goes nowhere
+        if not code.co_filename.startswith(folder) or code.co_name in ("__del__", "lose"):
             return None
         if event == "line" and "/lab/" not in frame.f_code.co_filename:
             lines[0] += 1

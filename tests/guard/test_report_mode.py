@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import logging.handlers
+import queue
 import ssl
+import subprocess
+import sys
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from textwrap import dedent
 
 import pytest
 from scene import (
     HOST,
+    authority,
     connect,
     exchange,
     issuing,
@@ -61,9 +69,32 @@ def test_the_log_tells_what_the_error_would_have_told(wrong_server, log):
         pass
     with pytest.raises(PinMismatch) as caught:
         connect(trusting(pinner_for(pinned())), wrong_server)
-    told, refused = (record.getMessage() for record in log.records)
-    assert refused == str(caught.value)
-    assert told == str(caught.value).replace("keypin refused", "keypin accepted")
+    told, refused = (record.getMessage().splitlines() for record in log.records)
+    assert refused == str(caught.value).splitlines()
+    assert told[0].startswith(f"keypin, in report mode, let {HOST}:{wrong_server.port} pass: ")
+    assert told[1:-1] == refused[1:]
+    assert "a client that enforces these pins would have refused" in told[-1]
+    assert [record.levelno for record in log.records] == [logging.WARNING] * 2
+
+
+@pytest.mark.parametrize("mode", ["enforce", "report"])
+def test_a_refusal_is_heard_of_where_the_program_swallows_the_error(mode, wrong_server):
+    """Without any configuration: Python prints warnings to standard error."""
+    code = f"""
+        import contextlib, socket, ssl, keypin
+        pins = keypin.PinSet([keypin.Rule("{HOST}", ["{pinned().pin}"], mode="{mode}")])
+        context = keypin.Pinner(pins).create_context(cadata={authority().pem!r})
+        with contextlib.suppress(OSError):
+            context.wrap_socket(
+                socket.create_connection({wrong_server.address!r}), server_hostname="{HOST}"
+            ).close()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(code)], capture_output=True, text=True, timeout=60
+    )
+    word = "refused" if mode == "enforce" else "in report mode"
+    assert word in done.stderr.splitlines()[0]
+    assert str(unpinned().pin) in done.stderr
 
 
 def test_the_log_has_fields_for_machines(wrong_server, log):
@@ -80,9 +111,21 @@ def test_the_log_has_fields_for_machines(wrong_server, log):
     assert record.keypin_expected == [str(pinned().pin)]
 
 
-def test_a_match_is_not_logged(right_server, log):
-    with connect(trusting(pinner_for(pinned(), mode="report")), right_server) as connection:
-        exchange(connection)
+def test_a_match_is_logged_for_those_who_debug(right_server, log):
+    context = trusting(pinner_for(pinned(), mode="report"))
+    for level, count in ((logging.DEBUG, 1), (logging.INFO, 0)):
+        log.clear()
+        log.set_level(level, logger="keypin")
+        with connect(context, right_server) as connection:
+            exchange(connection)
+        assert [record.levelno for record in log.records] == [logging.DEBUG] * count
+        for record in log.records:
+            where = f"keypin accepted {HOST}:{right_server.port}: a pinned key was served"
+            assert record.getMessage() == f"{where}, {pinned().pin} at depth 0"
+
+
+def test_hosts_in_no_rule_are_not_logged(right_server, log):
+    connect(trusting(Pinner(PinSet({"other.example": [pinned().pin]}))), right_server).close()
     assert not log.records
 
 
@@ -219,10 +262,11 @@ def test_pins_that_expire_between_two_connections_are_told_of(right_server, log,
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     context = trusting(pinner_for(pinned(), expires=tomorrow))
     connect(context, right_server).close()
-    assert not log.records
+    assert [record.levelno for record in log.records] == [logging.DEBUG]
+    log.clear()
     monkeypatch.setattr(pinset, "_now", lambda: tomorrow)
     connect(context, right_server).close()
-    assert [record.levelno for record in log.records] == [logging.ERROR]
+    assert [record.levelno for record in log.records] == [logging.DEBUG, logging.ERROR]
 
 
 def test_failing_open_on_expiry_is_a_choice_and_is_logged(wrong_server, log):
@@ -230,3 +274,243 @@ def test_failing_open_on_expiry_is_a_choice_and_is_logged(wrong_server, log):
     with connect(context, wrong_server) as connection:
         assert exchange(connection).startswith(b"HTTP/1.1 200")
     assert [record.levelno for record in log.records] == [logging.ERROR]
+
+
+# It refuses nothing but denied keys
+
+
+def only_reporting(**more):
+    return Pinner(PinSet([Rule(HOST, [pinned().pin], mode="report", **more)]))
+
+
+@cache
+def foreign():
+    return issuing().issue("other.example")
+
+
+@pytest.fixture
+def foreign_server(version):
+    """A server whose certificate is for another host."""
+    with Server(foreign(), tls=[version]) as server:
+        yield server
+
+
+@pytest.fixture(params=["protected", "installed"])
+def context_of(request):
+    """Make the context of a program that a pinner governs, in one of the two ways."""
+    with ExitStack() as stack:
+
+        def make(pinner, *, verify=True):
+            context = ssl.create_default_context(cadata=authority().pem)
+            context.check_hostname = False
+            if not verify:
+                context.verify_mode = ssl.CERT_NONE
+            if request.param == "protected":
+                return pinner.protect(context)
+            stack.enter_context(pinner.installed())
+            return context
+
+        yield make
+
+
+def test_a_name_that_the_program_does_not_check_is_told_of_only(foreign_server, log, context_of):
+    with connect(context_of(only_reporting()), foreign_server) as connection:
+        assert exchange(connection).startswith(b"HTTP/1.1 200")
+    assert [record.keypin_reason for record in log.records] == ["WRONG_NAME"]
+    assert log.records[0].keypin_accepted
+
+
+def test_a_name_that_the_program_does_not_check_is_no_way_round_a_denied_key(
+    foreign_server, context_of
+):
+    denied = only_reporting(deny=[foreign().pin])
+    with pytest.raises(PinMismatch, match="denied"):
+        connect(context_of(denied), foreign_server)
+    foreign_server.settle()
+    assert foreign_server.application_bytes == 0
+
+
+def test_enforced_pins_refuse_that_name(foreign_server, context_of):
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        connect(context_of(pinner_for(pinned())), foreign_server)
+
+
+def test_a_connection_that_is_let_pass_is_refused_when_the_pins_are_enforced(
+    foreign_server, context_of
+):
+    pinner = only_reporting()
+    with connect(context_of(pinner), foreign_server) as connection:
+        exchange(connection)
+        pinner.replace(pins_for(foreign()))
+        with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+            connection.send(b"x")
+
+
+@pytest.mark.parametrize("name", [None, "127.1"], ids=["no name", "no host"])
+@pytest.mark.parametrize("verify", [True, False], ids=["verified", "unverified"])
+def test_a_connection_without_a_usable_name_is_told_of_only(
+    name, verify, wrong_server, log, context_of
+):
+    context = context_of(only_reporting(), verify=verify)
+    with connect(context, wrong_server, server_hostname=name) as connection:
+        assert exchange(connection).startswith(b"HTTP/1.1 200")
+    reason = "NO_SERVER_NAME" if name is None else "BAD_HOST"
+    assert [record.keypin_reason for record in log.records] == [reason]
+    assert log.records[0].getMessage().startswith("keypin, in report mode, let ")
+
+
+@pytest.mark.parametrize("verify", [True, False], ids=["verified", "unverified"])
+def test_no_name_is_no_way_round_a_denied_key(verify, wrong_server, right_server, context_of):
+    context = context_of(only_reporting(deny=[unpinned().pin]), verify=verify)
+    with pytest.raises(PinMismatch):
+        connect(context, wrong_server, server_hostname=None)
+    wrong_server.settle()
+    assert wrong_server.application_bytes == 0
+    if verify:
+        with connect(context, right_server, server_hostname=None) as connection:
+            assert exchange(connection)
+
+
+def test_no_name_is_refused_where_any_rule_is_enforced(wrong_server, context_of):
+    rules = [
+        Rule(HOST, [pinned().pin], mode="report"),
+        Rule("enforced.example", [pinned().pin]),
+    ]
+    with pytest.raises(PinMismatch, match="no server name"):
+        connect(context_of(Pinner(PinSet(rules))), wrong_server, server_hostname=None)
+    wrong_server.settle()
+    assert wrong_server.application_bytes == 0
+
+
+def test_a_nameless_connection_that_is_let_pass_is_refused_when_pins_are_enforced(
+    wrong_server, context_of
+):
+    pinner = only_reporting()
+    with connect(context_of(pinner), wrong_server, server_hostname=None) as connection:
+        exchange(connection)
+        pinner.replace(pins_for(pinned()))
+        with pytest.raises(PinMismatch, match="no server name"):
+            connection.send(b"x")
+
+
+def test_two_pinners_one_of_which_only_reports(wrong_server):
+    denying = only_reporting(deny=[unpinned().pin])
+    context = ssl.create_default_context(cadata=authority().pem)
+    context.check_hostname = False
+    with denying.installed(), pinner_for(pinned()).installed():
+        with pytest.raises(PinMismatch, match="no server name"):
+            connect(context, wrong_server, server_hostname=None)
+
+
+def test_an_open_connection_without_a_name_is_told_of_only(wrong_server, log):
+    context = ssl.create_default_context(cadata=authority().pem)
+    context.check_hostname = False
+    with connect(context, wrong_server, server_hostname=None) as connection:
+        exchange(connection)
+        with only_reporting().installed():
+            assert exchange(connection)
+    assert [record.keypin_reason for record in log.records] == ["NO_SERVER_NAME"]
+
+
+# Those that listen, and connect themselves
+
+
+class Sending(logging.Handler):
+    """Sends each record over TLS."""
+
+    def __init__(self, context, server):
+        super().__init__()
+        self.context, self.server = context, server
+        self.sent = 0
+
+    def emit(self, record):
+        self.sent += 1
+        assert self.sent < 50, "without end"
+        with suppress(OSError), connect(self.context, self.server) as connection:
+            exchange(connection)
+
+
+def by_itself(handler):
+    return handler, lambda: None
+
+
+def by_memory(handler):
+    return logging.handlers.MemoryHandler(1, target=handler), lambda: None
+
+
+def by_queue(handler):
+    records = queue.SimpleQueue()
+    listener = logging.handlers.QueueListener(records, handler)
+    listener.start()
+    return logging.handlers.QueueHandler(records), listener.stop
+
+
+@pytest.mark.parametrize("way", [by_itself, by_memory, by_queue])
+@pytest.mark.parametrize("mode", ["enforce", "report"])
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.WARNING], ids=["debug", "warning"])
+def test_a_handler_that_sends_its_records_to_a_pinned_host_ends(
+    way, mode, level, wrong_server, right_server
+):
+    logger = logging.getLogger("keypin")
+    context = trusting(pinner_for(pinned(), mode=mode))
+    for server, count in ((wrong_server, 1), (right_server, level == logging.DEBUG)):
+        sending = Sending(context, server)
+        handler, end = way(sending)
+        logger.addHandler(handler)
+        before = logger.level
+        logger.setLevel(level)
+        try:
+            with suppress(PinMismatch):
+                connect(context, server).close()
+        finally:
+            end()
+            logger.removeHandler(handler)
+            logger.setLevel(before)
+        assert sending.sent == count
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_http_handler_over_tls_ends(wrong_server):
+    """The standard library's own, which does not close its connections."""
+    context = trusting(pinner_for(pinned(), mode="report"))
+    host = f"{HOST}:{wrong_server.port}"
+    handler = logging.handlers.HTTPHandler(host, "/", secure=True, context=context)
+    logger = logging.getLogger("keypin")
+    logger.addHandler(handler)
+    try:
+        connect(context, wrong_server).close()
+    finally:
+        logger.removeHandler(handler)
+    wrong_server.settle()
+    assert len(wrong_server.connections) == 2
+
+
+def test_other_records_are_told_of_while_one_is_sent(wrong_server, log):
+    """Only what a handler does with a record of keypin is kept out of the log."""
+    context = trusting(pinner_for(pinned(), mode="report"))
+    logger = logging.getLogger("a program")
+    sending = Sending(context, wrong_server)
+    logger.addHandler(sending)
+    try:
+        logger.warning("something")
+    finally:
+        logger.removeHandler(sending)
+    assert [record.name for record in log.records if record.name == "keypin"] == ["keypin"]
+
+
+@pytest.mark.parametrize("mode", ["enforce", "report"])
+def test_an_observer_that_connects_to_a_pinned_host_is_not_told_of_that(mode, wrong_server):
+    heard = []
+
+    def observe(verdict):
+        heard.append(verdict)
+        assert len(heard) < 50, "without end"
+        with suppress(PinMismatch):
+            connect(context, wrong_server).close()
+
+    pinner = Pinner(pins_for(pinned(), mode=mode), on_verdict=observe)
+    context = trusting(pinner)
+    for count in (1, 2):
+        with suppress(PinMismatch):
+            connect(context, wrong_server).close()
+        assert len(heard) == count

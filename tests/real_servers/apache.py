@@ -68,10 +68,13 @@ def _hosts(placed: PlacedFrontend) -> Iterator[str]:
         )
         for host, shown in placed.sites.items()
     }
+    must_show = "SSLVerifyClient require"
+    if frontend.clients_below != "/":
+        must_show = f"<Location {frontend.clients_below}>\n{must_show}\n</Location>"
     # what of a client's certificate arrived is told at this level only
     clients = f"""
     SSLCACertificateFile {placed.clients}
-    SSLVerifyClient require
+    {must_show}
     LogLevel ssl:debug
 """
     for host, lines in certificates.items():

@@ -21,6 +21,8 @@ class Frontend:
         sites: host name -> credentials, RSA and ECDSA side by side; the first site is also for
             those who ask for another name, or for none.
         clients: whose certificates clients must have; None asks for none.
+        clients_below: the path that this is for; below another than "/" Apache asks in a second
+            handshake, when it has read the request.
         tickets: whether sessions are resumed by tickets of RFC 5077 and RFC 8446, which only the
             client keeps; otherwise by what the server remembers.
         http2: whether HTTP/2 is offered beside HTTP/1.1.
@@ -30,6 +32,7 @@ class Frontend:
     version: str
     sites: Mapping[str, Sequence[Credential]]
     clients: Authority | None = None
+    clients_below: str = "/"
     tickets: bool = True
     http2: bool = False
     stapled: bytes | None = None

@@ -9,6 +9,7 @@ import subprocess
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
+import httpx2
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
@@ -29,7 +30,7 @@ from scene import (
 )
 
 from keypin import PinMismatch, PinSet, Reason, Rule
-from keypin.client import Client
+from keypin.client import Client, Unreachable
 
 from .conftest import clients_authority, programs
 from .frontends import Frontend
@@ -170,6 +171,28 @@ def test_a_client_certificate_in_a_handshake_without_a_request_would_be_logged(
     with connect(context, server.at(f"clients-{version}")):
         pass
     assert soon(lambda: me in server.said())
+
+
+@pytest.mark.parametrize("program", programs(lambda program: program.name == "apache"))
+def test_a_second_handshake_that_a_server_asks_for_is_refused_and_explained(program, tmp_path):
+    """Apache renegotiates in TLS 1.2 where only a part of a site wants a client certificate."""
+    frontend = Frontend("1.2", {HOST: [pinned()]}, clients_authority(), "/members")
+    (tmp_path / "pinned.cer").write_bytes(pinned().certificate)
+    roots = tmp_path / "roots.pem"
+    roots.write_text(authority().pem)
+    files = client_certificate("never-renegotiated", tmp_path)
+    with serving(program, it=frontend) as server:
+        url = server.at("it").url("").removesuffix("/?")
+        identity = (files.chain, files.key)
+        with Client(url, tmp_path, roots, client_certificate=identity, trust_env=False) as client:
+            client.pin_trusted_certificate_public_key("pinned.cer")
+            assert client.get("/?accepted").text == program.name
+            with pytest.raises(httpx2.ReadError) as caught:
+                client.get("/members/?refused")
+            assert "renegotiation in TLS 1.2" in caught.value.__notes__[0]
+            with pytest.raises(Unreachable, match=r"renegotiation in TLS 1\.2.*first handshake"):
+                client.resource_request("/members/?refused").send()
+        assert "never-renegotiated" not in server.said()
 
 
 # Revocation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from os import PathLike
@@ -198,5 +199,24 @@ def pin_errors() -> Iterator[None]:
     except httpx2.HTTPError as error:
         found = find_error(error)
         if found is None:
+            if _refused_to_renegotiate(error):
+                error.add_note(RENEGOTIATION)
             raise
         raise found from error
+
+
+RENEGOTIATION = (
+    "Perhaps the server asked for a second handshake (renegotiation in TLS 1.2), as some do to get"
+    " a client certificate. keypin refuses that, because another key could be shown in it. Let the"
+    " server ask in the first handshake, or speak TLS 1.3"
+)
+
+
+def _refused_to_renegotiate(error: BaseException) -> bool:
+    """Whether a server has sent the alert that answers a refusal, on an open connection."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(error, httpx2.ConnectError):
+        if isinstance(cause, ssl.SSLError) and "HANDSHAKE_FAILURE" in str(cause.reason):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

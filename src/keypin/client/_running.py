@@ -154,7 +154,8 @@ def _failures(timeout: float | None) -> Iterator[None]:
         raise Unreachable(text) from None
     except httpx2.RequestError as error:
         words = servers_words(str(error)) or type(error).__name__  # it may quote the answer
-        raise Unreachable(f"no answer: {words}") from error
+        notes = getattr(error, "__notes__", [])
+        raise Unreachable(". ".join([f"no answer: {words}", *notes])) from error
 
 
 def _timeout(timeout: float | None) -> RequestTimeout:

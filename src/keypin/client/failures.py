@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from .._text import LONGEST_TEXT, cut
 from ..errors import KeypinError
 
 UNPRINTABLE = re.compile(r"[^\x20-\x7E]")
@@ -56,15 +57,14 @@ class AuthorizationRefused(RequestFailed):
         status: int | None = None,
         scope: str | None = None,
     ) -> None:
-        super().__init__(text)
+        super().__init__(text, error, error_description, status, scope)
         self.error = error
         self.error_description = error_description
         self.status = status
         self.scope = scope
 
-    def __reduce__(self) -> tuple[type[AuthorizationRefused], tuple[object, ...]]:
-        fields = (self.error, self.error_description, self.status, self.scope)
-        return type(self), (str(self), *fields)
+    def __str__(self) -> str:
+        return cut(str(self.args[0]), LONGEST_TEXT)
 
 
 class ServerError(RequestFailed):
@@ -76,12 +76,14 @@ class ServerError(RequestFailed):
     """
 
     def __init__(self, status: int, body: str = "", text: str | None = None) -> None:
-        super().__init__(f"the server answered with status {status}" if text is None else text)
+        if text is None:
+            text = f"the server answered with status {status}"
+        super().__init__(status, body, text)
         self.status = status
         self.body = body
 
-    def __reduce__(self) -> tuple[type[ServerError], tuple[object, ...]]:
-        return type(self), (self.status, self.body, str(self))
+    def __str__(self) -> str:
+        return cut(str(self.args[2]), LONGEST_TEXT)
 
 
 def servers_words(text: str, *secrets: str) -> str:
