@@ -67,7 +67,6 @@ def guard_context(
         state.expect_client_certificate()
     context._keypin_pinner = pinner  # type: ignore[attr-defined]
     context.options = context.options  # the guarded setter adds what every connection needs
-    context.hostname_checks_common_name = False
     # aiofastnet hands the SSL_CTX to its own C code, unless told that it must not
     context._aiofastnet_force_fallback_ssl = True  # type: ignore[attr-defined]
     _try_out(context, plain)

@@ -103,7 +103,8 @@ class Pinner:
     def protect(self, context: ssl.SSLContext) -> ssl.SSLContext:
         """Guard an existing client context in place, and return it.
 
-        From then on it also refuses renegotiation and ignores the common name of certificates.
+        From then on it also refuses renegotiation, and pinned hosts need certificates with their
+        name as a subjectAltName: the common name does not count (RFC 9525).
         Connections that it has made already stay as they were.
 
         Raises:

@@ -330,6 +330,16 @@ def test_a_name_that_the_program_does_not_check_is_no_way_round_a_denied_key(
     assert foreign_server.application_bytes == 0
 
 
+def test_a_name_that_is_in_the_common_name_only_is_told_of_only(version, log):
+    """OpenSSL takes it, where a program does not switch that off."""
+    context = only_reporting().protect(ssl.create_default_context(cadata=authority().pem))
+    context.hostname_checks_common_name = True
+    with Server(issuing().issue(common_name=HOST), tls=[version]) as server:
+        with connect(context, server) as connection:
+            assert exchange(connection).startswith(b"HTTP/1.1 200")
+    assert [record.keypin_reason for record in log.records] == ["WRONG_NAME"]
+
+
 def test_enforced_pins_refuse_that_name(foreign_server, context_of):
     with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
         connect(context_of(pinner_for(pinned())), foreign_server)
