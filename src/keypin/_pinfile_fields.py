@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 Format = Literal["toml", "json"]
 Role = Literal["planned", "active", "retiring", "revoked", "backup"]
+Authority = Literal["own", "other"]
 
-SCHEMA = 1
+SCHEMAS = (1, 2)
+SCHEMA_OF_AUTHORITY = 2  # the first that has the field `authority`
 LARGEST_VERSION = 2**53 - 1  # what every reader of JSON keeps exactly (RFC 8259, section 6)
 SHOWN = 60  # characters of a wrong value
 
@@ -53,15 +55,21 @@ read_match = one_of("match", get_args(Match))
 read_on_expiry = one_of("on_expiry", get_args(OnExpiry))
 read_unlisted = one_of("unlisted", get_args(Unlisted))
 read_role = one_of("role", get_args(Role))
+read_authority = one_of("authority", get_args(Authority))
+
+
+_KNOWN = " or ".join(map(str, SCHEMAS))
 
 
 def read_schema(value: object) -> int:
     """Read the number of the format."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise PinSetError(f"schema is {SCHEMA}, not {show(value)}")
-    if value != SCHEMA:
-        newer = "; the file is for a newer keypin than this one: upgrade" if value > SCHEMA else ""
-        raise PinSetError(f"this keypin reads schema {SCHEMA}, not {show(value)}{newer}")
+        raise PinSetError(f"schema is {_KNOWN}, not {show(value)}")
+    if value not in SCHEMAS:
+        newer = "; the file is for a newer keypin than this one: upgrade"
+        raise PinSetError(
+            f"this keypin reads schema {_KNOWN}, not {show(value)}{newer * (value > SCHEMAS[-1])}"
+        )
     return value
 
 
@@ -194,6 +202,7 @@ PIN: Readers = {
     "role": read_role,
     "key": read_key_name,
     "not_before": read_moment,
+    "authority": read_authority,
 }
 
 

@@ -18,7 +18,7 @@ from . import _pinfile_fields as field
 from ._atomic_file import written_atomically
 from ._immutable import Immutable
 from ._pinfile_checks import file_problems, host_problems
-from ._pinfile_fields import SCHEMA, Format, Role, show
+from ._pinfile_fields import SCHEMA_OF_AUTHORITY, SCHEMAS, Authority, Format, Role, show
 from .errors import HostnameError, PinFileError, PinFileProblem, PinFormatError, PinSetError
 from .hostnames import normalise_pattern
 from .pinset import PinSet, Rule
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .pin import Pin
     from .pinset import Match, Mode, OnExpiry, Unlisted
 
-__all__ = ["Defaults", "Format", "HostEntry", "PinEntry", "PinFile", "Role"]
+__all__ = ["Authority", "Defaults", "Format", "HostEntry", "PinEntry", "PinFile", "Role"]
 
 LARGEST_FILE = 512 * 1024 * 1024
 MOST_PROBLEMS = 100
@@ -53,18 +53,23 @@ class PinEntry(Immutable):
         key: a name for the key, for people.
         not_before: when the key goes into service: a date or a datetime with a time zone. It does
             not change what is accepted: a pin has to be known before its key is served.
+        authority: whose certificate authority the key belongs to, if it is one's: `"own"`, one that
+            the owner of the servers runs, so that it changes when he wants it to; `"other"`, any
+            other, or not known whose. None: a server's key, or not known whether it is. It does
+            not change what is accepted.
 
     Raises:
         PinFormatError: a text that is not a pin.
         PinSetError: another field that means nothing.
     """
 
-    __slots__ = ("key", "not_before", "pin", "role")
+    __slots__ = ("authority", "key", "not_before", "pin", "role")
 
     pin: Pin
     role: Role
     key: str | None
     not_before: datetime | None
+    authority: Authority | None
 
     def __init__(
         self,
@@ -72,6 +77,7 @@ class PinEntry(Immutable):
         role: Role = "active",
         key: str | None = None,
         not_before: date | datetime | None = None,
+        authority: Authority | None = None,
     ) -> None:
         """See the class."""
         self._set(
@@ -79,6 +85,7 @@ class PinEntry(Immutable):
             role=field.read_role(role),
             key=_given(field.read_key_name, key),
             not_before=_given(field.read_moment, not_before),
+            authority=_given(field.read_authority, authority),
         )
 
 
@@ -278,7 +285,7 @@ class PinFile(Immutable):
         if text.startswith("\ufeff"):
             raise _failure(name, "begins with a byte order mark: save it as UTF-8 without", 1)
         if not text.strip():
-            raise _failure(name, f"empty; a pin file begins with schema = {SCHEMA}")
+            raise _failure(name, f"empty; a pin file begins with schema = {SCHEMAS[0]}")
         document = _parsed(text, form, name)
         reader = _Reader()
         found: dict[str, object] = {}
@@ -355,6 +362,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.problems: list[tuple[Path, str]] = []
+        self.schema = SCHEMAS[-1]
         self.entries: dict[str, PinEntry] = {}
 
     def read(self, document: object) -> dict[str, object]:
@@ -363,6 +371,7 @@ class _Reader:
             self._table({"schema": document["schema"]}, (), field.FILE)
             if self.problems:
                 return {}  # what the rest means is not known
+            self.schema = document["schema"]
         found = self._table(document, (), field.FILE, ("schema", "version", "host"))
         defaults = self._table(found.get("defaults", {}), ("defaults",), field.DEFAULTS)
         hosts = [self._host(host, ("host", i)) for i, host in enumerate(found.get("host", ()))]
@@ -404,6 +413,8 @@ class _Reader:
     def _entry(self, value: object, path: Path) -> PinEntry | None:
         if isinstance(value, dict):
             found = self._table(value, path, field.PIN, ("pin",))
+            if "authority" in found and self.schema < SCHEMA_OF_AUTHORITY:
+                self._wrong((*path, "authority"), NEEDS_SCHEMA)
             return PinEntry._restore({**NO_PIN, **found}) if "pin" in found else None
         if not isinstance(value, str):
             self._wrong(path, f"a pin is a string or a table, not {show(value)}")
@@ -468,6 +479,10 @@ NO_HOST = {
     "exclude": False,
 }
 NO_PIN = {**dict.fromkeys(field.PIN, None), "role": "active"}
+NEEDS_SCHEMA = (
+    f"needs schema = {SCHEMA_OF_AUTHORITY} at the top of the file, for a keypin that knows no other"
+    f" than schema {SCHEMAS[0]} refuses it"
+)
 
 
 class _WithRepetitions(dict[str, object]):
@@ -625,9 +640,15 @@ def _host_entry(rule: Rule) -> HostEntry:
 # Writing.
 
 
+def schema_of(hosts: Iterable[HostEntry]) -> int:
+    """The lowest schema that can say this, so that older keypins read what they can."""
+    marked = any(entry.authority for host in hosts for entry in host.pins)
+    return SCHEMA_OF_AUTHORITY if marked else SCHEMAS[0]
+
+
 def _shape(file: PinFile) -> dict[str, object]:
     return {
-        "schema": SCHEMA,
+        "schema": schema_of(file.hosts),
         "version": file.version,
         "defaults": {name: getattr(file.defaults, name) for name in field.DEFAULTS},
         "host": [_host_shape(host) for host in file.hosts],
@@ -658,7 +679,7 @@ def _json(file: PinFile) -> str:
 def _toml(file: PinFile) -> str:
     shape: dict[str, Any] = _shape(file)
     tables = [
-        *_toml_lines({"schema": SCHEMA, "version": file.version}),
+        *_toml_lines({"schema": shape["schema"], "version": file.version}),
         "",
         "[defaults]",
         *_toml_lines(shape["defaults"]),

@@ -63,10 +63,10 @@ class TomlText:
 
     # What commands ask for
 
-    def set_version(self, version: int) -> None:
-        """Write another version."""
-        node = self._node(("version",))
-        self._replace(node.start, node.end, str(version))
+    def set_number(self, name: str, number: int) -> None:
+        """Write another `version` or `schema`."""
+        node = self._node((name,))
+        self._replace(node.start, node.end, str(number))
 
     def set_host_field(self, host: int, name: str, value: object) -> None:
         """Give a host a field, or the field another value."""
