@@ -63,7 +63,8 @@ LOSSES = {
     # of exports
     "notes-not-carried": (
         INFORMATION,
-        "roles, names and dates of keys are not written: they stay in the pin file only",
+        "roles, names and dates of keys, and whose authorities' they are, are not written: they"
+        " stay in the pin file only",
     ),
     "client-certificate-shown": (
         INFORMATION,
