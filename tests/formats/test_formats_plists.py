@@ -304,7 +304,7 @@ def test_trustkit_settings_are_written_out_and_send_no_reports_to_its_maker():
                 "TSKPublicKeyHashes": pins,
                 "TSKExpirationDate": "2027-06-01",
             },
-            "status.example.com": {"TSKExcludeSubdomainFromParentPolicy": True},
+            "status.example.com": {"kSKExcludeSubdomainFromParentPolicy": True},
         },
     }
     assert export_to("trustkit-ios", file).losses == ()
@@ -369,7 +369,10 @@ def test_the_part_of_a_list_below_its_outermost_key_is_read_too():
         (tsk(TSKPublicKeyHashes=[PIN], TSKExpirationDate="soon"), "a date"),
         (tsk(TSKPublicKeyHashes=[PIN], TSKExpirationDate=2027), "a date"),
         (tsk(TSKPublicKeyHashes=[PIN], TSKEnforcePining=True), "unknown key"),
-        (tsk(TSKExcludeSubdomainFromParentPolicy=True, TSKPublicKeyHashes=[PIN]), "unknown key"),
+        (tsk(kSKExcludeSubdomainFromParentPolicy=True, TSKPublicKeyHashes=[PIN]), "unknown key"),
+        (tsk(TSKExcludeSubdomainFromParentPolicy=True), "in its source is kSKExclude"),
+        (tsk(TSKPublicKeyHashes=["A" * 43 + "=", PIN]), "a placeholder"),
+        (tsk(TSKPublicKeyHashes=[PIN[:-1]]), "not base64"),
         (tsk(TSKPublicKeyHashes=[1]), "not an array of strings"),
         ({"Info.plist": plistlib.dumps({})}, "TSKPinnedDomains"),
         ({"Info.plist": plistlib.dumps({"TSKConfiguration": {"TSKPins": 1}})}, "TSKPinnedDomains"),
@@ -378,3 +381,65 @@ def test_the_part_of_a_list_below_its_outermost_key_is_read_too():
 def test_what_trustkit_would_not_read_is_refused(files, why):
     with pytest.raises(FormatError, match=why):
         import_from("trustkit-ios", files)
+
+
+# Lines
+
+
+XML = f"""<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+<plist version="1.0">
+<dict>
+  <key>Other</key>
+  <array><dict><key>NSPinnedDomains</key><string/></dict></array>
+  <key>NSAppTransportSecurity</key>
+  <dict>
+    <key>NSPinnedDomains</key>
+    <dict>
+      <key>a.example.com</key>
+      <dict>
+        <key>NSPinnedLeafIdentities</key>
+        <array>
+          <dict><key>SPKI-SHA256-BASE64</key><string>{PIN}</string></dict>
+          <dict>
+            <key>SPKI-SHA256-BASE64</key>
+            <string>{BACKUP}</string>
+          </dict>
+        </array>
+      </dict>
+    </dict>
+  </dict>
+</dict>
+</plist>
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "line", "said"),
+    [
+        (BACKUP, BACKUP[:-2], 17, "a.example.com > NSPinnedLeafIdentities > SPKI-SHA256-BASE64: "),
+        (PIN, "A" * 43 + "=", 15, "a placeholder"),
+        ("a.example.com", "*.example.com", 11, "*.example.com: a wildcard"),
+        ("a.example.com", "a b", 11, "not a host name"),
+        ("NSPinnedLeafIdentities", "NSPinnedLeaf", 13, "a.example.com > NSPinnedLeaf: unknown key"),
+        ("<array>\n", "<array><string/>\n", 14, "and nothing else"),
+        ("NSPinnedDomains</key>\n", "X</key>\n", None, "no NSAppTransportSecurity"),
+    ],
+)
+def test_errors_name_the_line_of_a_list_in_xml(right, wrong, line, said):
+    assert import_from("ios", {"Info.plist": XML.encode()}).pins
+    with pytest.raises(FormatError) as caught:
+        import_from("ios", {"Info.plist": XML.replace(right, wrong).encode()})
+    assert said in str(caught.value)
+    assert caught.value.line == line
+
+
+def test_errors_in_trustkits_list_name_domain_and_line_and_in_a_binary_one_the_domain():
+    [(name, content)] = tsk("a.example.com", TSKPublicKeyHashes=[PIN, "x"]).items()
+    with pytest.raises(FormatError, match=r"a\.example\.com > TSKPublicKeyHashes: ") as caught:
+        import_from("trustkit-ios", {name: content})
+    assert content.splitlines()[caught.value.line - 1].strip() == b"<string>x</string>"
+    binary = plistlib.dumps(plistlib.loads(content), fmt=plistlib.FMT_BINARY)
+    with pytest.raises(FormatError, match=r"a\.example\.com > TSKPublicKeyHashes: ") as caught:
+        import_from("trustkit-ios", {name: binary})
+    assert caught.value.line is None

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["Element", "escape", "parse", "quoteattr"]
 
 DEEPEST = 50
+# as Android's build tools spell them
+BOOLEANS = {
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+NUMBERS = {"1": True, "0": False}
 
 
 @dataclass(slots=True)
@@ -30,6 +36,7 @@ class Element:
     file: str
     children: list[Element] = field(default_factory=list)
     text: str = ""
+    has_comment: bool = False
 
     def refuse(self, text: str) -> FormatError:
         """Make the error that this element is not as it should be."""
@@ -51,12 +58,24 @@ class Element:
         if self.text and not text:
             raise self.refuse(f"text that means nothing: {self.text[:40]!r}")
 
-    def boolean(self, name: str) -> bool | None:
-        """Return an attribute that is true or false; None if it is not there."""
+    def single_text(self) -> str:
+        """Return a text that a comment would break in two, which readers of pieces refuse."""
+        if self.has_comment:
+            raise self.refuse("a comment inside: put it before or behind the element")
+        return self.text
+
+    def boolean(self, name: str, *, numbers: bool = False) -> bool | None:
+        """Return an attribute that is true or false; None if it is not there.
+
+        Args:
+            name: of the attribute.
+            numbers: whether 0 and 1 are false and true, too.
+        """
         value = self.attributes.get(name)
-        if value not in (None, "true", "false"):
+        known = {**BOOLEANS, **NUMBERS} if numbers else BOOLEANS
+        if value is not None and value not in known:
             raise self.refuse(f"{name} is true or false, not {value[:40]!r}")
-        return None if value is None else value == "true"
+        return None if value is None else known[value]
 
 
 def parse(content: bytes, file: str) -> Element:
@@ -87,12 +106,16 @@ def parse(content: bytes, file: str) -> Element:
     def characters(text: str) -> None:
         open_elements[-1].text += text
 
+    def comment(_: str) -> None:
+        open_elements[-1].has_comment = True
+
     def document_type(*_: object) -> None:
         refuse("a document type (<!DOCTYPE>), which this format does not have")
 
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.CharacterDataHandler = characters
+    parser.CommentHandler = comment
     parser.StartDoctypeDeclHandler = document_type
     try:
         parser.Parse(content, True)

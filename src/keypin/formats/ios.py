@@ -21,7 +21,6 @@ from ._conversion import (
     Draft,
     FormatError,
     Reading,
-    located,
     only_file,
     pin_file,
     without_wildcard,
@@ -152,7 +151,7 @@ def _hosts(name: str, entry: Table, losses: list[Loss]) -> Iterator[HostEntry]:
     elif cas:
         losses.append(loss("ca-or-leaf", name))
     patterns = [name, f"*.{name}"] if entry.boolean(SUBDOMAINS, False) else [name]
-    with located(entry.file):
+    with entry.located():
         without_wildcard(name, f"; {SUBDOMAINS} is for that")
         for pattern in patterns:
             if leaves:
@@ -166,10 +165,10 @@ def _identities(entry: Table, key: str) -> list[Pin]:
     listed = entry.values.get(key, [])
     if not isinstance(listed, list):
         raise entry.refuse("not an array", key)
-    for each in listed:
+    for index, each in enumerate(listed):
         if not isinstance(each, dict) or set(each) != {SPKI}:
-            raise entry.refuse(f"not a dictionary with {SPKI} and nothing else", key)
-        found.append(entry.pin(each[SPKI], key))
+            raise entry.refuse(f"not a dictionary with {SPKI} and nothing else", key, index)
+        found.append(entry.pin(each[SPKI], key, index, SPKI))
     return list(dict.fromkeys(found))
 
 
