@@ -296,9 +296,18 @@ def test_digests_and_pins_are_read_as_android_does_and_written_one_way(digest, p
 
 @BOTH
 @pytest.mark.parametrize(
-    "pin", ["B" * 43 + "=", "A" * 43 + "=", "A" * 43, "x" * 44, "YOUR_PIN_HERE", "base64==",
-            "{{ backup_pin }}", "...", "&lt;pin>", "replace-me"],
-)  # fmt: skip
+    "pin",
+    [
+        *("B" * 43 + "=", "A" * 43 + "=", "A" * 43, "x" * 44, "D" * 41 + "=", "sha256/" + "X" * 38),
+        *("YOUR_PIN_HERE", "base64==", "{{ backup_pin }}", "...", "&lt;pin>", "replace-me"),
+        *(
+            "AAAAAAAAAAAAAAAA...",
+            "[PLACEHOLDER-hash]",
+            "GANTI_DENGAN_PIN",
+            "\u2026\u516c\u94a5\u2026",
+        ),
+    ],
+)
 def test_placeholders_are_called_so_with_line_and_host(form, pin):
     pin_set = f'<pin-set>\n<pin digest="SHA-256">{pin}</pin></pin-set>'
     with pytest.raises(FormatError, match=r"a\.example: a placeholder, and not the pin") as caught:
@@ -440,7 +449,22 @@ def test_what_trustkit_passes_over_is_told():
     imported = import_from("trustkit-android", document(text))
     assert imported.pins.hosts[0].mode == "report"
     [told] = [each for each in imported.losses if each.name == "attribute-without-meaning"]
-    assert "enforcePinning" in told.text
+    assert "enforcePinning of <domain-config>" in told.text
+
+
+@BOTH
+def test_attributes_that_mean_nothing_are_told_and_misspelt_ones_refused(form):
+    more = PIN_SET.replace("<pin-set", '<pin-set enforcePinning="true"')
+    text = config(domain("a.example.com"), more).replace("<domain ", '<domain comment="x" ')
+    [told] = [
+        each
+        for each in import_from(form, document(text)).losses
+        if each.name == "attribute-without-meaning"
+    ]
+    assert "comment of <domain>, enforcePinning of <pin-set>" in told.text
+    misspelt = PIN_SET.replace("<pin-set", '<pin-set expirationDate="2027-06-01"')
+    with pytest.raises(FormatError, match="did you mean 'expiration'"):
+        import_from(form, document(config(domain("a.example.com"), misspelt)))
 
 
 @pytest.mark.parametrize(

@@ -101,10 +101,18 @@ def test_cas_among_servers_keys_are_left_out_because_apple_would_demand_both():
 
 def test_keys_in_service_of_which_nothing_is_known_are_in_no_list():
     """In the wrong one, every server would be refused."""
-    file = pin_file(host("example.com"), host("a.example.org", match="leaf"), host("b.example"))
+    entry = PinEntry(SECOND, key="2027")
+    file = pin_file(
+        host("example.com", FIRST, entry), host("a.example.org", match="leaf"), host("b.example")
+    )
     with pytest.raises(FormatError, match="in the wrong list") as caught:
         export_to("ios", file)
-    for said in (f"example.com: {FIRST}, {SECOND}", "b.example: ", "--certificates", "authority"):
+    for said in (
+        f"example.com: {FIRST}, 2027 ({SECOND})",
+        "b.example: ",
+        "--certificates",
+        "authority",
+    ):
         assert said in str(caught.value)
     assert "a.example.org" not in str(caught.value)
 

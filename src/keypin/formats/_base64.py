@@ -14,11 +14,11 @@ __all__ = ["read_pin", "refuse_placeholder"]
 SPACE = re.compile(r"\s+")
 UNPADDED, PADDED = 43, 44
 BASE64 = re.compile(r"[A-Za-z0-9+/]{43}=?")
-# what people write in short where a pin is to be put, and in long
+# what people write where a pin is to be put: hash-here, [PIN], {{ pin }}, AAAA..., CERT_FINGERPRINT
+SIGNS = re.compile(r"[\[<{$…]|\.\.\.|[^\x00-\x7f]")
 WORDS = re.compile(
-    r"(?i:your|placeholder|replace|insert|change.?me|todo|example|xxx|hash|pin|backup|key|base.?64)"
+    r"[_-]|(?i:your|placeholder|replace|insert|change|todo|example|hash|pin|backup|base64)"
 )
-BRACKETS = re.compile(r"[<{$…]|\.\.\.")
 SHORTEST = 8
 
 
@@ -43,9 +43,9 @@ def refuse_placeholder(text: str) -> None:
     Raises:
         PinFormatError: it is such a text.
     """
-    plain = text.strip()
-    repeated = len(plain) >= SHORTEST and len(set(plain[: UNPADDED - 1].rstrip("="))) == 1
-    written = BRACKETS.search(plain) or (len(plain) < UNPADDED - 2 and WORDS.search(plain))
+    plain = text.strip().removeprefix("sha256/").rstrip("=")
+    repeated = len(plain) >= SHORTEST and len(set(plain[: UNPADDED - 1])) == 1
+    written = SIGNS.search(plain) or (len(plain) != UNPADDED and WORDS.search(plain))
     if repeated or written:
         raise PinFormatError(
             f"a placeholder, and not the pin of a key: {shown(text)}; put in that of a key, of a"

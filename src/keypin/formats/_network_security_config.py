@@ -156,12 +156,13 @@ def _read_config(
     configs: list[Config],
     names: dict[str, int],
 ) -> None:
-    # both systems pass over other attributes here, such as TrustKit's enforcePinning
-    element.expect(element.attributes, CONFIG_CHILDREN)
+    element.expect(CONFIG_ATTRIBUTES, CONFIG_CHILDREN)
     domains = tuple(_read_domain(child, names) for child in _all(element, "domain"))
     if not domains:
         raise element.refuse("names no <domain>")
     pin_set, trustkit = _one(element, "pin-set"), _one(element, "trustkit-config")
+    if trustkit is not None:
+        trustkit.expect(("enforcePinning", "disableDefaultReportUri"), ("report-uri",))
     if pin_set is not None:
         pins, expires = _read_pin_set(pin_set, domains[0].text)
     else:
@@ -262,9 +263,7 @@ def _settings(config: Config, base: Element | None) -> Iterator[Loss]:
         return
     host = config.domains[0].text
     yield from _cleartext(config.element, host)
-    names = (name for name in config.element.attributes if ":" not in name)
-    ignored = [name for name in names if name not in CONFIG_ATTRIBUTES]
-    if ignored:
+    if ignored := list(_ignored(config.element)):
         yield loss("attribute-without-meaning", host, names=ignored)
     if config.anchors is not None:
         where = None if _is_of(base, config.anchors) else host
@@ -274,6 +273,15 @@ def _settings(config: Config, base: Element | None) -> Iterator[Loss]:
         if config.transparency.boolean("enabled", numbers=True):
             where = None if _is_of(base, config.transparency) else host
             yield loss("transparency-not-carried", where)
+
+
+def _ignored(element: Element) -> Iterator[str]:
+    """The attributes of a domain-config, and of what is in it, that mean nothing."""
+    for name in element.ignored:
+        yield f"{name} of <{element.name}>"
+    for child in element.children:
+        if child.name != "domain-config":
+            yield from _ignored(child)
 
 
 def _is_of(base: Element | None, element: Element) -> bool:

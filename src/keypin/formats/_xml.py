@@ -6,6 +6,7 @@ A document type is refused where it begins, so that no entity is ever declared, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Element", "escape", "parse", "quoteattr"]
 
 DEEPEST = 50
+LIKELY_MEANT = 0.75
 # as Android's build tools spell them
 BOOLEANS = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -37,6 +39,7 @@ class Element:
     children: list[Element] = field(default_factory=list)
     text: str = ""
     has_comment: bool = False
+    ignored: list[str] = field(default_factory=list)
 
     def refuse(self, text: str) -> FormatError:
         """Make the error that this element is not as it should be."""
@@ -48,10 +51,16 @@ class Element:
         """Refuse everything that is not one of these.
 
         Attributes of other namespaces (`tools:...`, read by build tools) are none of the format's.
+        Its readers pass over others, too: these are noted in `ignored`, unless they are one of the
+        known ones misspelt.
         """
         for name in self.attributes:
-            if name not in attributes and ":" not in name:
-                raise self.refuse(f"unknown attribute {name!r}")
+            if name in attributes or ":" in name:
+                continue
+            lower = {known.lower(): known for known in attributes}
+            if near := get_close_matches(name.lower(), lower, n=1, cutoff=LIKELY_MEANT):
+                raise self.refuse(f"unknown attribute {name!r}; did you mean {lower[near[0]]!r}?")
+            self.ignored.append(name)
         for child in self.children:
             if child.name not in children:
                 raise child.refuse(f"not known inside <{self.name}>")

@@ -82,8 +82,10 @@ def export(pins: PinFile, certificates: Certificates) -> Draft:
     for host in pins.hosts:
         entries.setdefault(host.name.rpartition("*.")[2], []).extend(host.pins)
     known = {each.name: _keys(each, entries[each.name], certificates) for each in wanted}
-    if unknown := {name: keys.unknown for name, keys in known.items() if keys.fitting is None}:
-        raise FormatError(_refusal(unknown))
+    unknown = {name: keys.unknown for name, keys in known.items() if keys.fitting is None}
+    if unknown:
+        named = {entry.pin: entry.key for host in pins.hosts for entry in host.pins if entry.key}
+        raise FormatError(_refusal(unknown, named))
     pinned = {domain.name: _entry(domain, known[domain.name], losses) for domain in wanted}
     files = {FILE: dump({"NSAppTransportSecurity": {"NSPinnedDomains": pinned}})}
     reading = read(files, ())
@@ -103,8 +105,11 @@ def _keys(domain: Domain, entries: Iterable[PinEntry], certificates: Certificate
     )
 
 
-def _refusal(unknown: dict[str, list[Pin]]) -> str:
-    listed = [f"{name}: {', '.join(map(str, pins))}" for name, pins in unknown.items()]
+def _refusal(unknown: dict[str, list[Pin]], named: dict[Pin, str]) -> str:
+    def called(pin: Pin) -> str:
+        return f"{named[pin]} ({pin})" if pin in named else str(pin)
+
+    listed = [f"{name}: {', '.join(map(called, pins))}" for name, pins in unknown.items()]
     more = f"; and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
     return (
         f"of these keys it is not known whether they are servers' ({LEAF}) or authorities' ({CA}),"

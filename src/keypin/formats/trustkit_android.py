@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["TITLE", "export", "read"]
 
 TITLE = "TrustKit for Android"
+ONE_DOMAIN = "several <domain>: of these, TrustKit takes the last only; give each its own"
 
 
 def export(pins: PinFile, certificates: Certificates) -> Draft:
@@ -61,70 +62,80 @@ def read(files: Files, hosts: Sequence[str]) -> Reading:
     name, content = only_file(files)
     configs, losses = read_document(content, name)
     found: list[HostEntry] = []
-    unclear: dict[str, FormatError] = {}
+    unclear: dict[str, FormatError | None] = {}
     for config in configs:
         enforces = _enforces(config, losses)
         _refuse_what_throws(config, enforces)
         _refuse_what_is_read_in_two_ways(config)
         made = list(entries(config, losses, None if enforces else "report"))
-        if config.pins:
-            losses += _of_names(config, enforces)
-        else:
-            last = config.domains[-1].text
-            for entry in made:
-                if not config.has_pin_set:
-                    unclear[entry.name] = config.element.refuse(
-                        "has no <pin-set>: Android exempts the domain from wider ones, TrustKit"
-                        " does not; write an empty <pin-set> for the first"
-                    )
-                elif entry.name.rpartition("*.")[2] != last:
-                    unclear[entry.name] = config.element.refuse(ONE_DOMAIN)
+        losses += _of_names(config, enforces)
+        unclear.update((entry.name, _unclear(config, entry.name)) for entry in made)
         found += made
     pins = pin_file(found)
     for entry in pins.hosts:
-        if entry.exclude and entry.name in unclear:
-            raise unclear[entry.name]
+        error = unclear[entry.name]
+        if entry.exclude and error is not None:
+            raise error
     return Reading(pins, tuple(losses))
 
 
-ONE_DOMAIN = "several <domain>: of these, TrustKit takes the last only; give each its own"
+def _refuse(config: Config, text: str) -> FormatError:
+    return config.element.refuse(f"{config.domains[-1].text}: {text}")
+
+
+def _unclear(config: Config, name: str) -> FormatError | None:
+    """Tell why only Android would exempt a domain from wider ones."""
+    if not config.has_pin_set:
+        return _refuse(
+            config,
+            "has no <pin-set>: Android exempts the domain from wider ones, TrustKit does not; write"
+            " an empty <pin-set> for the first",
+        )
+    if name.rpartition("*.")[2] != config.domains[-1].text:
+        return _refuse(config, ONE_DOMAIN)
+    return None
 
 
 def _refuse_what_throws(config: Config, enforces: bool) -> None:
     """Refuse what TrustKit throws over when the app starts."""
     if config.has_pin_set and enforces and len(config.pins) < FEWEST:
-        raise config.element.refuse(
-            f"{config.domains[-1].text}: TrustKit refuses to start with fewer than two pins where"
-            ' they are enforced: add a backup; or enforcePinning="false" where there is none'
+        raise _refuse(
+            config,
+            "TrustKit refuses to start with fewer than two pins where"
+            ' they are enforced: add a backup; or enforcePinning="false" where there is none',
         )
 
 
 def _refuse_what_is_read_in_two_ways(config: Config) -> None:
+    if not config.pins:
+        return
     for name in config.domains:
         if name.element.attributes.get("includeSubdomains") in ("0", "1"):
             raise name.element.refuse(
                 "includeSubdomains is a number: 1 is true for Android, not for TrustKit; write it"
             )
-    if not config.pins:
-        return
     if len(config.domains) > 1:
-        raise config.element.refuse(ONE_DOMAIN)
+        raise _refuse(config, ONE_DOMAIN)
     wider = config.parent
     while wider is not None:
         if config.domains[0].subdomains is None and wider.domains[-1].subdomains:
-            raise config.element.refuse(
+            raise _refuse(
+                config,
                 "<domain> without includeSubdomains inside one that has it true: Android takes it"
-                " for false, TrustKit for true; write it"
+                " for false, TrustKit for true; write it",
             )
         if config.expires is None and wider.expires is not None:
-            raise config.element.refuse(
+            raise _refuse(
+                config,
                 "<pin-set> without expiration inside one that has it: Android takes it for none,"
-                " TrustKit for that of the outer one; give the domain a domain-config of its own"
+                " TrustKit for that of the outer one; give the domain a domain-config of its own",
             )
         wider = wider.parent
 
 
 def _of_names(config: Config, enforces: bool) -> list[Loss]:
+    if not config.pins:
+        return []
     name = config.domains[0]
     losses = []
     if not enforces:
@@ -141,7 +152,6 @@ def _enforces(config: Config, losses: list[Loss]) -> bool:
         losses.append(loss("report-uri-not-carried", config.domains[0].text))
     nearest: Config | None = config
     while nearest is not None and nearest.trustkit is not None:
-        nearest.trustkit.expect(("enforcePinning", "disableDefaultReportUri"), ("report-uri",))
         said = nearest.trustkit.boolean("enforcePinning")
         if said is not None:
             return said
