@@ -409,6 +409,8 @@ def test_android_refuses_to_ignore_what_is_trustkits():
             "takes the last only",
         ),
         (config('<domain includeSubdomains="1">a.example</domain>'), "is a number"),
+        (config(domain("A.example")), "is compared with case by TrustKit: write a.example"),
+        (config(domain(" a.example")), "TrustKit throws when the app"),
         (
             f"""<domain-config>{domain("a.example")}{DATED}<domain-config>
             {domain("b.a.example")}{PIN_SET}</domain-config></domain-config>""",

@@ -373,6 +373,9 @@ def test_the_part_of_a_list_below_its_outermost_key_is_read_too():
     [
         (tsk(), "no host with pins|a host needs pins"),
         (tsk("*.example.com", TSKPublicKeyHashes=[PIN]), "a wildcard"),
+        (tsk("API.example.com", TSKPublicKeyHashes=[PIN]), "letter by letter: write api.example"),
+        (tsk("b\u00fccher.com", TSKPublicKeyHashes=[PIN]), "write xn--bcher-kva.com"),
+        (tsk("example.com.", kSKExcludeSubdomainFromParentPolicy=True), "write example.com"),
         (tsk(TSKPublicKeyHashes=["AAAA"]), "32 bytes, this one 3"),
         (tsk(TSKPublicKeyHashes=[PIN], TSKExpirationDate="soon"), "a date"),
         (tsk(TSKPublicKeyHashes=[PIN], TSKExpirationDate=2027), "a date"),

@@ -30,7 +30,7 @@ NUMBERS = {"1": True, "0": False}
 
 @dataclass(slots=True)
 class Element:
-    """An element, with its text put together and stripped."""
+    """An element, with its text put together and stripped; `padded` tells that it was not."""
 
     name: str
     attributes: dict[str, str]
@@ -38,6 +38,7 @@ class Element:
     file: str
     children: list[Element] = field(default_factory=list)
     text: str = ""
+    padded: bool = False
     has_comment: bool = False
     ignored: list[str] = field(default_factory=list)
 
@@ -110,7 +111,8 @@ def parse(content: bytes, file: str) -> Element:
 
     def end(_: str) -> None:
         element = open_elements.pop()
-        element.text = element.text.strip()
+        plain = element.text.strip()
+        element.padded, element.text = plain != element.text, plain
 
     def characters(text: str) -> None:
         open_elements[-1].text += text

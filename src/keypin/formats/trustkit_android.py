@@ -116,6 +116,16 @@ def _refuse_what_is_read_in_two_ways(config: Config) -> None:
             )
     if len(config.domains) > 1:
         raise _refuse(config, ONE_DOMAIN)
+    [name] = config.domains
+    if name.element.padded:
+        raise name.element.refuse(
+            f"white space around {name.text}: Android takes it away, TrustKit throws when the app"
+            " starts"
+        )
+    if name.text != name.element.text:
+        raise name.element.refuse(
+            f"{name.element.text!r:.80} is compared with case by TrustKit: write {name.text}"
+        )
     wider = config.parent
     while wider is not None:
         if config.domains[0].subdomains is None and wider.domains[-1].subdomains:

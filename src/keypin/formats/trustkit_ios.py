@@ -17,8 +17,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ..hostnames import normalise
 from ..pinfile import HostEntry
-from ._conversion import Draft, Reading, only_file, pin_file, without_wildcard
+from ._conversion import Draft, FormatError, Reading, only_file, pin_file, without_wildcard
 from ._domains import domains, first_date_after
 from ._losses import loss
 from ._plist import dump, load
@@ -107,6 +108,8 @@ def read(files: Files, hosts: Sequence[str]) -> Reading:
 def _host(name: str, entry: Table, losses: list[Loss]) -> HostEntry:
     with entry.located():
         without_wildcard(name, f"; {SUBDOMAINS} is for that")
+        if (plain := normalise(name)) != name:
+            raise FormatError(f"{TITLE} compares names letter by letter: write {plain}")
     if DOCUMENTED_EXCLUDE in entry.values:
         raise entry.refuse(
             f"TrustKit does not know it, whatever its documentation says: the constant in its"
@@ -114,7 +117,7 @@ def _host(name: str, entry: Table, losses: list[Loss]) -> HostEntry:
             DOCUMENTED_EXCLUDE,
         )
     subdomains = entry.boolean(SUBDOMAINS, False)
-    if not is_known(name.lower(), subdomains, "ios"):
+    if not is_known(name, subdomains, "ios"):
         losses.append(unknown(name, TITLE, "read all the same"))
     if entry.boolean(EXCLUDE, False):
         entry.expect((EXCLUDE,))
