@@ -20,8 +20,10 @@ Format = Literal["toml", "json"]
 Role = Literal["planned", "active", "retiring", "revoked", "backup"]
 Authority = Literal["own", "other"]
 
-SCHEMAS = (1, 2)
-SCHEMA_OF_AUTHORITY = 2  # the first that has the field `authority`
+SCHEMA = 1
+NEWEST_SCHEMA = 2
+SCHEMA_2_KEYS = ("authority",)
+"""what only a file of schema 2 may have, in whatever table; without it files stay at 1"""
 LARGEST_VERSION = 2**53 - 1  # what every reader of JSON keeps exactly (RFC 8259, section 6)
 SHOWN = 60  # characters of a wrong value
 
@@ -58,17 +60,14 @@ read_role = one_of("role", get_args(Role))
 read_authority = one_of("authority", get_args(Authority))
 
 
-_KNOWN = " or ".join(map(str, SCHEMAS))
-
-
 def read_schema(value: object) -> int:
     """Read the number of the format."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise PinSetError(f"schema is {_KNOWN}, not {show(value)}")
-    if value not in SCHEMAS:
-        newer = "; the file is for a newer keypin than this one: upgrade"
+        raise PinSetError(f"schema is {SCHEMA} or {NEWEST_SCHEMA}, not {show(value)}")
+    if not SCHEMA <= value <= NEWEST_SCHEMA:
+        newer = "; the file is for a newer keypin than this one: upgrade" if value > SCHEMA else ""
         raise PinSetError(
-            f"this keypin reads schema {_KNOWN}, not {show(value)}{newer * (value > SCHEMAS[-1])}"
+            f"this keypin reads schema {SCHEMA} and {NEWEST_SCHEMA}, not {show(value)}{newer}"
         )
     return value
 

@@ -18,7 +18,15 @@ from . import _pinfile_fields as field
 from ._atomic_file import written_atomically
 from ._immutable import Immutable
 from ._pinfile_checks import file_problems, host_problems
-from ._pinfile_fields import SCHEMA_OF_AUTHORITY, SCHEMAS, Authority, Format, Role, show
+from ._pinfile_fields import (
+    NEWEST_SCHEMA,
+    SCHEMA,
+    SCHEMA_2_KEYS,
+    Authority,
+    Format,
+    Role,
+    show,
+)
 from .errors import HostnameError, PinFileError, PinFileProblem, PinFormatError, PinSetError
 from .hostnames import normalise_pattern
 from .pinset import PinSet, Rule
@@ -285,7 +293,7 @@ class PinFile(Immutable):
         if text.startswith("\ufeff"):
             raise _failure(name, "begins with a byte order mark: save it as UTF-8 without", 1)
         if not text.strip():
-            raise _failure(name, f"empty; a pin file begins with schema = {SCHEMAS[0]}")
+            raise _failure(name, f"empty; a pin file begins with schema = {SCHEMA}")
         document = _parsed(text, form, name)
         reader = _Reader()
         found: dict[str, object] = {}
@@ -362,7 +370,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.problems: list[tuple[Path, str]] = []
-        self.schema = SCHEMAS[-1]
+        self.schema = NEWEST_SCHEMA
         self.entries: dict[str, PinEntry] = {}
 
     def read(self, document: object) -> dict[str, object]:
@@ -413,8 +421,6 @@ class _Reader:
     def _entry(self, value: object, path: Path) -> PinEntry | None:
         if isinstance(value, dict):
             found = self._table(value, path, field.PIN, ("pin",))
-            if "authority" in found and self.schema < SCHEMA_OF_AUTHORITY:
-                self._wrong((*path, "authority"), NEEDS_SCHEMA)
             return PinEntry._restore({**NO_PIN, **found}) if "pin" in found else None
         if not isinstance(value, str):
             self._wrong(path, f"a pin is a string or a table, not {show(value)}")
@@ -448,6 +454,9 @@ class _Reader:
             if read is None:
                 self._wrong((*path, name), field.unknown_key(name, readers))
                 continue
+            if name in SCHEMA_2_KEYS and self.schema < NEWEST_SCHEMA:
+                self._wrong((*path, name), f"belongs to schema {NEWEST_SCHEMA}: say schema = 2")
+                continue
             try:
                 found[name] = read(given)
             except PROBLEMS as error:
@@ -479,10 +488,6 @@ NO_HOST = {
     "exclude": False,
 }
 NO_PIN = {**dict.fromkeys(field.PIN, None), "role": "active"}
-NEEDS_SCHEMA = (
-    f"needs schema = {SCHEMA_OF_AUTHORITY} at the top of the file, for a keypin that knows no other"
-    f" than schema {SCHEMAS[0]} refuses it"
-)
 
 
 class _WithRepetitions(dict[str, object]):
@@ -640,19 +645,22 @@ def _host_entry(rule: Rule) -> HostEntry:
 # Writing.
 
 
-def schema_of(hosts: Iterable[HostEntry]) -> int:
-    """The lowest schema that can say this, so that older keypins read what they can."""
-    marked = any(entry.authority for host in hosts for entry in host.pins)
-    return SCHEMA_OF_AUTHORITY if marked else SCHEMAS[0]
-
-
 def _shape(file: PinFile) -> dict[str, object]:
     return {
-        "schema": schema_of(file.hosts),
+        "schema": needed_schema(file.hosts),
         "version": file.version,
         "defaults": {name: getattr(file.defaults, name) for name in field.DEFAULTS},
         "host": [_host_shape(host) for host in file.hosts],
     }
+
+
+def needed_schema(hosts: Iterable[HostEntry]) -> int:
+    """The lowest schema in which a pin file can say these hosts, so that most can read it."""
+    for host in hosts:
+        for table in (host, *host.pins):
+            if any(getattr(table, name, None) not in (None, False) for name in SCHEMA_2_KEYS):
+                return NEWEST_SCHEMA
+    return SCHEMA
 
 
 def _host_shape(host: HostEntry) -> dict[str, object]:

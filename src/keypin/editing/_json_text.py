@@ -44,9 +44,13 @@ class JsonText:
             text = text.replace("\n", "\r\n")
         return text + before[len(before.rstrip()) :]
 
-    def set_number(self, name: str, number: int) -> None:
-        """Write another `version` or `schema`."""
-        self.document[name] = number
+    def set_version(self, version: int) -> None:
+        """Write another version."""
+        self.document["version"] = version
+
+    def set_schema(self, schema: int) -> None:
+        """Write another number of the format."""
+        self.document["schema"] = schema
 
     def set_host_field(self, host: int, name: str, value: object) -> None:
         """Give a host a field, or the field another value."""

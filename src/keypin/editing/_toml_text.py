@@ -63,10 +63,15 @@ class TomlText:
 
     # What commands ask for
 
-    def set_number(self, name: str, number: int) -> None:
-        """Write another `version` or `schema`."""
-        node = self._node((name,))
-        self._replace(node.start, node.end, str(number))
+    def set_version(self, version: int) -> None:
+        """Write another version."""
+        node = self._node(("version",))
+        self._replace(node.start, node.end, str(version))
+
+    def set_schema(self, schema: int) -> None:
+        """Write another number of the format."""
+        node = self._node(("schema",))
+        self._replace(node.start, node.end, str(schema))
 
     def set_host_field(self, host: int, name: str, value: object) -> None:
         """Give a host a field, or the field another value."""

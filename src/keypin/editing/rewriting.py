@@ -10,7 +10,7 @@ import tomllib
 from typing import TYPE_CHECKING
 
 from ..errors import KeypinError, PinFileError
-from ..pinfile import PinFile, schema_of
+from ..pinfile import PinFile, needed_schema
 from ._json_text import JsonText
 from ._toml_text import LayoutError, TomlText
 from .changes import Draft
@@ -89,9 +89,9 @@ def rewrite(text: str, format: Format, name: str, new: Draft) -> str:
 
 def _edit(text: TomlText | JsonText, old: Draft, new: Draft) -> None:
     if new.version != old.version:
-        text.set_number("version", new.version)
-    if schema_of(new.hosts) > schema_of(old.hosts):
-        text.set_number("schema", schema_of(new.hosts))
+        text.set_version(new.version)
+    if (schema := needed_schema(new.hosts)) > needed_schema(old.hosts):
+        text.set_schema(schema)
     names = [host.name for host in old.hosts]
     kept = {host.name: host for host in new.hosts}
     for index in reversed(range(len(names))):
