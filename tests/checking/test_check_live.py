@@ -486,6 +486,18 @@ def test_pins_of_the_teams_own_authority_alone_need_no_other(check, credential, 
     assert checked.of("one-authority") == checked.of("intermediate-pinned") == []
 
 
+def test_a_servers_own_key_that_is_marked_as_an_authoritys_is_a_warning(
+    check, credential, issuing, backup
+):
+    wrong = PinEntry(credential.pin, key="2026", authority="own")
+    with Server(credential) as server:
+        checked = check([HostEntry(HOST, [wrong, backup])], *at(server))
+        right = check([HostEntry(HOST, [credential.pin, backup])], *at(server))
+    assert checked.trouble == {("warning", "not-an-authority")}
+    assert "the active pin '2026' is marked" in checked.one("not-an-authority")["text"]
+    assert right.trouble == set()
+
+
 @pytest.mark.parametrize("also", ["credential", "root"])
 def test_an_intermediate_that_nothing_depends_on_is_no_trouble(
     check, credential, issuing, root, backup, also

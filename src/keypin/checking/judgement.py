@@ -50,6 +50,7 @@ class Code(StrEnum):
     PIN_NOT_SEEN = "pin-not-seen"
     PIN_WITHOUT_EFFECT = "pin-without-effect"
     INTERMEDIATE_PINNED = "intermediate-pinned"
+    NOT_AN_AUTHORITY = "not-an-authority"
     ONE_AUTHORITY = "one-authority"
     LEAF_RENEWAL = "leaf-renewal"
 
@@ -251,6 +252,7 @@ class Judge:
             yield from _deeper_than_the_leaf(entry, record)
         else:
             yield from _intermediates(entry, record)
+        yield from _wrongly_marked(entry, record)
         seen = [record.seen.get(pin, set()) for pin in accepted_pins(entry)]
         if not all(seen):
             return  # a pin that nobody serves may be of any key
@@ -343,6 +345,25 @@ def _intermediates(entry: HostEntry, record: _Record) -> Iterator[Finding]:
                 advice="Pin the server's own key and a backup, or the root's key. If the authority"
                 ' is your own: authority = "own".',
                 pin=str(pin),
+            )
+
+
+def _wrongly_marked(entry: HostEntry, record: _Record) -> Iterator[Finding]:
+    """Servers' own keys that the file calls authorities'.
+
+    A server's certificate that is its own authority is none of them.
+    """
+    for each in entry.pins:
+        places = record.seen.get(each.pin, set())
+        own = [place for place in places if place.depth == 0 and place.anchor != each.pin]
+        if each.authority is not None and own:
+            yield Finding(
+                Severity.WARNING,
+                Code.NOT_AN_AUTHORITY,
+                entry.name,
+                f"{called(each)} is marked as an authority's, and a server shows it as its own key",
+                advice="Take out authority: keypin export ios would refuse this server.",
+                pin=str(each.pin),
             )
 
 
