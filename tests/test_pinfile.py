@@ -447,11 +447,11 @@ def test_a_file_without_the_shape_of_one(text: str, problem: tuple[Any, ...] | N
         assert error(text) == problem
 
 
-@pytest.mark.parametrize("number", ["0", "2", "-1", "99999999999999999999999", "0x" + "f" * 5000])
+@pytest.mark.parametrize("number", ["0", "3", "-1", "99999999999999999999999", "0x" + "f" * 5000])
 def test_another_schema_is_all_that_is_told_of_such_a_file(number: str) -> None:
     line, key, said = error(f'version = "new"\nschema = {number}\n[[server]]\n')
     assert (line, key) == (2, "schema")
-    assert said.startswith("this keypin reads schema 1, not ")
+    assert said.startswith("this keypin reads schema 1 and 2, not ")
     assert said.endswith("upgrade") == (not number.startswith(("0", "-")) or "x" in number)
 
 
@@ -459,7 +459,7 @@ def test_another_schema_is_all_that_is_told_of_such_a_file(number: str) -> None:
 def test_the_schema_is_a_whole_number(value: str) -> None:
     line, key, said = error(EXAMPLE.replace("schema = 1", f"schema = {value}"))
     assert (line, key) == (2, "schema")
-    assert said.startswith("schema is 1, not ")
+    assert said.startswith("schema is 1 or 2, not ")
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", '"7"', "true", "inf", "9007199254740992"])
@@ -611,7 +611,7 @@ def test_a_message_lists_several_problems_one_a_line() -> None:
 
 def test_the_error_is_a_pin_set_error_and_survives_pickling() -> None:
     with pytest.raises(PinSetError) as caught:
-        PinSet.loads("schema = 2", name="pins.toml")
+        PinSet.loads("schema = 3", name="pins.toml")
     again = pickle.loads(pickle.dumps(caught.value))
     assert type(again) is PinFileError
     assert str(again) == str(caught.value)
@@ -673,7 +673,10 @@ role = "planned"
 pin = "{SECOND}"
 role = "retiring"
 '''
-KEYS = "schema version defaults mode match host name pins pin role key not_before expires deny"
+KEYS = (
+    "schema version defaults mode match host name pins pin role key not_before expires deny"
+    " authority"
+)
 
 
 def with_one_key_misspelt(text: str) -> list[tuple[int, str]]:
@@ -1054,6 +1057,7 @@ def host_entries(draw: st.DrawFn, name: str) -> HostEntry:
             "active" if index == 0 else draw(roles),
             draw(st.sampled_from([None, names[index]])),
             draw(st.none() | MOMENTS),
+            draw(st.sampled_from([None, None, "own", "other"])),
         )
         for index, pin in enumerate(pins[denied:])
     ]
@@ -1157,6 +1161,7 @@ def test_the_schema_names_every_key_and_word_that_keypin_reads() -> None:
         **{name: definitions[name] for name in ("mode", "match", "on_expiry")},
         "unlisted": SCHEMA["properties"]["defaults"]["properties"]["unlisted"],
         "role": entry["role"],
+        "authority": entry["authority"],
     }
     for name, definition in words.items():
         listed = ", ".join(map(repr, definition["enum"]))
@@ -1167,9 +1172,49 @@ def test_the_schema_names_every_key_and_word_that_keypin_reads() -> None:
     )
 
 
+AUTHORITIES = f"""schema = 2
+version = 7
+[[host]]
+name = "a.example.com"
+pins = [
+  {{ pin = "{FIRST}", authority = "own" }}, {{ pin = "{SECOND}", authority = "other" }}, "{THIRD}",
+]
+"""
+
+
+@pytest.mark.parametrize("format", ["toml", "json"])
+def test_a_key_of_an_authority_is_kept_and_needs_schema_2(format: str) -> None:
+    file = PinFile.loads(AUTHORITIES)
+    assert [entry.authority for entry in file.hosts[0].pins] == ["own", "other", None]
+    written = file.dumps(format)
+    assert shape_of(written, format)["schema"] == 2
+    assert PinFile.loads(written, format) == file
+    assert is_valid(shape_of(written, format))
+    assert file.pin_set() == PinSet({"a.example.com": [FIRST, SECOND, THIRD]})
+
+
+def test_a_file_without_authorities_says_schema_1_so_that_older_keypins_read_it() -> None:
+    file = PinFile.loads(EXAMPLE.replace("schema = 1", "schema = 2"))
+    assert file == PinFile.loads(EXAMPLE)
+    assert shape_of(file.dumps())["schema"] == 1
+
+
+def test_schema_1_has_no_authorities_and_the_error_says_what_to_do() -> None:
+    told = errors(AUTHORITIES.replace("schema = 2", "schema = 1"))
+    assert [each[:2] for each in told] == [
+        (6, "host[0].pins[0].authority"),
+        (6, "host[0].pins[1].authority"),
+    ]
+    assert told[0][2] == "belongs to schema 2: say schema = 2"
+    assert not is_valid(shape_of(AUTHORITIES) | {"schema": 1})
+    line, key, said = error(AUTHORITIES.replace('"own"', '"ours"'))
+    assert (line, key) == (6, "host[0].pins[0].authority")
+    assert said.startswith("authority is one of 'own', 'other', not 'ours'")
+
+
 # Where in EXAMPLE, and what instead; None deletes
 STRUCTURAL = [
-    (("schema",), [None, 2, "1", True]),
+    (("schema",), [None, 0, 3, "1", True]),
     (("version",), [None, 0, -1, 1.5, "7", True, 2**53]),
     (("defaults",), [5, [], "x", {"mode": "warn"}, {"x": 1}]),
     (("defaults", "mode"), ["Enforce", "", 5, None.__class__.__name__, True]),
@@ -1186,6 +1231,7 @@ STRUCTURAL = [
     (("host", 0, "pins", 0, "key"), [5, "", "\t", "a\nb", "\u202e"]),
     (("host", 0, "pins", 0, "not_before"), [5, "soon", "2026-10-01T00:00:00"]),
     (("host", 0, "pins", 0, "expires"), ["2027-01-01"]),
+    (("host", 0, "pins", 0, "authority"), ["own", "other", "mine", True]),
     (("host", 0, "deny"), [5, "x", [5], [{"pin": THIRD}], [THIRD, THIRD]]),
     (("host", 0, "exclude"), [True, 1, "true"]),
     (("host", 2, "exclude"), [False, None, 1]),
@@ -1574,6 +1620,7 @@ def test_the_values_are_checked_when_they_are_made() -> None:
         (lambda: PinEntry("x"), PinFormatError),
         (lambda: PinEntry(5), PinFormatError),
         (lambda: PinEntry(FIRST, "spare"), PinSetError),
+        (lambda: PinEntry(FIRST, authority="public"), PinSetError),
         (lambda: PinEntry(FIRST, key=""), PinSetError),
         (lambda: PinEntry(FIRST, not_before=datetime(2027, 1, 1)), PinSetError),  # noqa: DTZ001
         (lambda: Defaults(mode="off"), PinSetError),
@@ -1615,9 +1662,10 @@ def test_the_values_are_plain_and_cannot_be_changed() -> None:
 
 def test_the_examples_of_the_guide_are_files_and_its_errors_are_what_is_said() -> None:
     guide = Path(__file__).parent.parent.joinpath("docs", "pin-file.md").read_text("utf-8")
-    (toml,) = re.findall(r"^```toml\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    toml, authorities = re.findall(r"^```toml\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
     (as_objects,) = re.findall(r"^```json\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
     assert PinSet.loads(toml).rule_for("status.example.com")
+    assert PinFile.loads(authorities).hosts[0].pins[0].authority == "own"
     assert PinSet.loads(as_objects, "json").rule_for("status.example.com")
     for right, wrong in [('"chain" ', '"leaves" '), ("expires", "expiry"), ('"active"', '"activ"')]:
         toml = toml.replace(right, wrong)

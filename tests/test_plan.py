@@ -526,6 +526,23 @@ def test_several_keys_in_service_are_replaced_together():
     assert plan.versions[-1].keys == {"next", "new key 1"}
 
 
+def test_authorities_keys_are_no_keys_of_servers():
+    """No server shows them, none is brought into service, none is a spare for a server's key."""
+    marked = [
+        PinEntry(D, "active", "CA", authority="own"),
+        PinEntry(C, "planned", "next CA", day(3), "other"),
+    ]
+    plan = plan_of(file_of(OLD, NEXT, *marked), WEEK)
+    assert plan == plan_of(file_of(OLD, NEXT), WEEK)
+    assert "CA" not in str(plan)
+
+
+def test_a_host_of_which_only_authorities_are_pinned_cannot_be_planned_for():
+    file = file_of(PinEntry(A, authority="other"), BACKUP)
+    with pytest.raises(Impossible, match="only authorities' keys are in service"):
+        plan_of(file, WEEK)
+
+
 def test_pins_that_expire_open_let_any_key_pass_and_that_is_said():
     opening = file_of(OLD, BACKUP, version=6, expires=day(10), on_expiry="allow")
     plan = plan_of(file_of(OLD, NEXT, BACKUP), Policy(adoption=300), older=[opening])

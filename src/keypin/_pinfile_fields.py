@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 Format = Literal["toml", "json"]
 Role = Literal["planned", "active", "retiring", "revoked", "backup"]
+Authority = Literal["own", "other"]
 
 SCHEMA = 1
+NEWEST_SCHEMA = 2
+SCHEMA_2_KEYS = ("authority",)
+"""what only a file of schema 2 may have, in whatever table; without it files stay at 1"""
 LARGEST_VERSION = 2**53 - 1  # what every reader of JSON keeps exactly (RFC 8259, section 6)
 SHOWN = 60  # characters of a wrong value
 
@@ -53,15 +57,18 @@ read_match = one_of("match", get_args(Match))
 read_on_expiry = one_of("on_expiry", get_args(OnExpiry))
 read_unlisted = one_of("unlisted", get_args(Unlisted))
 read_role = one_of("role", get_args(Role))
+read_authority = one_of("authority", get_args(Authority))
 
 
 def read_schema(value: object) -> int:
     """Read the number of the format."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise PinSetError(f"schema is {SCHEMA}, not {show(value)}")
-    if value != SCHEMA:
+        raise PinSetError(f"schema is {SCHEMA} or {NEWEST_SCHEMA}, not {show(value)}")
+    if not SCHEMA <= value <= NEWEST_SCHEMA:
         newer = "; the file is for a newer keypin than this one: upgrade" if value > SCHEMA else ""
-        raise PinSetError(f"this keypin reads schema {SCHEMA}, not {show(value)}{newer}")
+        raise PinSetError(
+            f"this keypin reads schema {SCHEMA} and {NEWEST_SCHEMA}, not {show(value)}{newer}"
+        )
     return value
 
 
@@ -194,6 +201,7 @@ PIN: Readers = {
     "role": read_role,
     "key": read_key_name,
     "not_before": read_moment,
+    "authority": read_authority,
 }
 
 

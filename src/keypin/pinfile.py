@@ -18,7 +18,15 @@ from . import _pinfile_fields as field
 from ._atomic_file import written_atomically
 from ._immutable import Immutable
 from ._pinfile_checks import file_problems, host_problems
-from ._pinfile_fields import SCHEMA, Format, Role, show
+from ._pinfile_fields import (
+    NEWEST_SCHEMA,
+    SCHEMA,
+    SCHEMA_2_KEYS,
+    Authority,
+    Format,
+    Role,
+    show,
+)
 from .errors import HostnameError, PinFileError, PinFileProblem, PinFormatError, PinSetError
 from .hostnames import normalise_pattern
 from .pinset import PinSet, Rule
@@ -32,7 +40,7 @@ if TYPE_CHECKING:
     from .pin import Pin
     from .pinset import Match, Mode, OnExpiry, Unlisted
 
-__all__ = ["Defaults", "Format", "HostEntry", "PinEntry", "PinFile", "Role"]
+__all__ = ["Authority", "Defaults", "Format", "HostEntry", "PinEntry", "PinFile", "Role"]
 
 LARGEST_FILE = 512 * 1024 * 1024
 MOST_PROBLEMS = 100
@@ -53,18 +61,23 @@ class PinEntry(Immutable):
         key: a name for the key, for people.
         not_before: when the key goes into service: a date or a datetime with a time zone. It does
             not change what is accepted: a pin has to be known before its key is served.
+        authority: whose certificate authority the key belongs to, if it is one's: `"own"`, one that
+            the owner of the servers runs, so that it changes when he wants it to; `"other"`, any
+            other, or not known whose. None: a server's key, or not known whether it is. It does
+            not change what is accepted.
 
     Raises:
         PinFormatError: a text that is not a pin.
         PinSetError: another field that means nothing.
     """
 
-    __slots__ = ("key", "not_before", "pin", "role")
+    __slots__ = ("authority", "key", "not_before", "pin", "role")
 
     pin: Pin
     role: Role
     key: str | None
     not_before: datetime | None
+    authority: Authority | None
 
     def __init__(
         self,
@@ -72,6 +85,7 @@ class PinEntry(Immutable):
         role: Role = "active",
         key: str | None = None,
         not_before: date | datetime | None = None,
+        authority: Authority | None = None,
     ) -> None:
         """See the class."""
         self._set(
@@ -79,6 +93,7 @@ class PinEntry(Immutable):
             role=field.read_role(role),
             key=_given(field.read_key_name, key),
             not_before=_given(field.read_moment, not_before),
+            authority=_given(field.read_authority, authority),
         )
 
 
@@ -355,6 +370,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.problems: list[tuple[Path, str]] = []
+        self.schema = NEWEST_SCHEMA
         self.entries: dict[str, PinEntry] = {}
 
     def read(self, document: object) -> dict[str, object]:
@@ -363,6 +379,7 @@ class _Reader:
             self._table({"schema": document["schema"]}, (), field.FILE)
             if self.problems:
                 return {}  # what the rest means is not known
+            self.schema = document["schema"]
         found = self._table(document, (), field.FILE, ("schema", "version", "host"))
         defaults = self._table(found.get("defaults", {}), ("defaults",), field.DEFAULTS)
         hosts = [self._host(host, ("host", i)) for i, host in enumerate(found.get("host", ()))]
@@ -436,6 +453,9 @@ class _Reader:
             read = readers.get(name)
             if read is None:
                 self._wrong((*path, name), field.unknown_key(name, readers))
+                continue
+            if name in SCHEMA_2_KEYS and self.schema < NEWEST_SCHEMA:
+                self._wrong((*path, name), f"belongs to schema {NEWEST_SCHEMA}: say schema = 2")
                 continue
             try:
                 found[name] = read(given)
@@ -627,11 +647,20 @@ def _host_entry(rule: Rule) -> HostEntry:
 
 def _shape(file: PinFile) -> dict[str, object]:
     return {
-        "schema": SCHEMA,
+        "schema": needed_schema(file.hosts),
         "version": file.version,
         "defaults": {name: getattr(file.defaults, name) for name in field.DEFAULTS},
         "host": [_host_shape(host) for host in file.hosts],
     }
+
+
+def needed_schema(hosts: Iterable[HostEntry]) -> int:
+    """The lowest schema in which a pin file can say these hosts, so that most can read it."""
+    for host in hosts:
+        for table in (host, *host.pins):
+            if any(getattr(table, name, None) not in (None, False) for name in SCHEMA_2_KEYS):
+                return NEWEST_SCHEMA
+    return SCHEMA
 
 
 def _host_shape(host: HostEntry) -> dict[str, object]:
@@ -658,7 +687,7 @@ def _json(file: PinFile) -> str:
 def _toml(file: PinFile) -> str:
     shape: dict[str, Any] = _shape(file)
     tables = [
-        *_toml_lines({"schema": SCHEMA, "version": file.version}),
+        *_toml_lines({"schema": shape["schema"], "version": file.version}),
         "",
         "[defaults]",
         *_toml_lines(shape["defaults"]),

@@ -45,6 +45,32 @@ def test_one_pin_is_a_warning_and_a_revoked_one_does_not_count():
     assert of(HostEntry("a.example.com", revoked)) == {"warning few-pins"}
 
 
+def test_an_authoritys_key_can_match_nothing_where_only_servers_keys_count():
+    own = PinEntry(THREE, authority="own")
+    leaf = Defaults(match="leaf")
+    [found] = kinds(HostEntry("a.example.com", [*GOOD, own]), defaults=leaf).values()
+    assert found == {"warning pin-without-effect"}
+    [found] = kinds(HostEntry("a.example.com", [own], match="leaf")).values()
+    assert found == {"warning few-pins", "critical pin-without-effect"}
+    revoked = PinEntry(THREE, "revoked", authority="own")
+    assert of(HostEntry("a.example.com", [*GOOD, revoked], match="leaf")) == {"ok sound"}
+
+
+def test_authorities_alone_are_a_warning_unless_one_is_the_teams_own():
+    def pins(*authorities):
+        return [
+            PinEntry(pin, role, authority=authority)
+            for pin, role, authority in zip(
+                (ONE, TWO), ("active", "backup"), authorities, strict=True
+            )
+        ]
+
+    host = "a.example.com"
+    assert of(HostEntry(host, pins("other", "other"))) == {"warning authorities-only"}
+    for authorities in (("other", "own"), ("own", "own"), ("other", None)):
+        assert of(HostEntry(host, pins(*authorities))) == {"ok sound"}
+
+
 def test_pins_without_a_backup_are_a_warning_unless_servers_leave_one_unused():
     host = HostEntry("a.example.com", [ONE, TWO])
     assert of(host) == {"warning no-backup"}

@@ -457,6 +457,57 @@ def test_leaf_keys_alone_of_certificates_renewed_often_are_a_warning(
     assert rarely.trouble == {("warning", "no-backup")}
 
 
+def test_a_pin_of_an_intermediate_breaks_when_the_authority_changes_it(
+    check, credential, issuing, backup
+):
+    """The server's own authority is given by --cafile, which says nothing of who changes it."""
+    with Server(credential) as server:
+        checked = check([HostEntry(HOST, [PinEntry(issuing.pin, key="CA"), backup])], *at(server))
+    assert checked.trouble == {("warning", "intermediate-pinned")}
+    found = checked.one("intermediate-pinned")
+    assert found["pin"] == str(issuing.pin)
+    assert "the active pin 'CA' is of an intermediate, CN=issuing CA, and breaks" in found["text"]
+    assert 'authority = "own"' in found["advice"]
+
+
+@pytest.mark.parametrize("authority", ["own", "other"])
+def test_an_intermediate_of_the_teams_own_is_sound(check, credential, issuing, backup, authority):
+    marked = PinEntry(issuing.pin, authority=authority)
+    with Server(credential) as server:
+        checked = check([HostEntry(HOST, [marked, backup])], *at(server))
+    expected = set() if authority == "own" else {("warning", "intermediate-pinned")}
+    assert checked.trouble == expected
+
+
+def test_pins_of_the_teams_own_authority_alone_need_no_other(check, credential, issuing, root):
+    pins = [PinEntry(issuing.pin, authority="own"), PinEntry(root.pin, "backup", authority="own")]
+    with Server(credential) as server:
+        checked = check([HostEntry(HOST, pins)], *at(server))
+    assert checked.of("one-authority") == checked.of("intermediate-pinned") == []
+
+
+def test_a_servers_own_key_that_is_marked_as_an_authoritys_is_a_warning(
+    check, credential, issuing, backup
+):
+    wrong = PinEntry(credential.pin, key="2026", authority="own")
+    with Server(credential) as server:
+        checked = check([HostEntry(HOST, [wrong, backup])], *at(server))
+        right = check([HostEntry(HOST, [credential.pin, backup])], *at(server))
+    assert checked.trouble == {("warning", "not-an-authority")}
+    assert "the active pin '2026' is marked" in checked.one("not-an-authority")["text"]
+    assert right.trouble == set()
+
+
+@pytest.mark.parametrize("also", ["credential", "root"])
+def test_an_intermediate_that_nothing_depends_on_is_no_trouble(
+    check, credential, issuing, root, backup, also
+):
+    pin = {"credential": credential.pin, "root": root.pin}[also]
+    with Server(credential) as server:
+        checked = check([HostEntry(HOST, [issuing.pin, pin, backup])], *at(server))
+    assert checked.of("intermediate-pinned") == []
+
+
 def test_a_pin_that_cannot_match_the_leaf_is_a_warning(check, credential, issuing, backup):
     entry = HostEntry(HOST, [credential.pin, issuing.pin, backup], match="leaf")
     with Server(credential) as server:

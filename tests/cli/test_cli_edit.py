@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import threading
 from contextlib import contextmanager
@@ -677,3 +678,28 @@ def test_a_file_that_cannot_be_written_stays_whole(keypin, file, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     refused(keypin("retire", HOST, "2026"), file, 73, "cannot write pins.toml: No space left")
+
+
+# Keys of authorities
+
+
+@pytest.mark.parametrize("form", ["toml", "json"])
+def test_a_key_of_an_authority_is_marked_and_the_file_says_schema_2(keypin, file, form):
+    path = file.with_suffix(f".{form}")
+    PinFile.load(file).dump(path)
+    edit = ["--pins", path]
+    ended = keypin("add", HOST, "--from", C, "--role", "backup", "--authority", "own", *edit)
+    assert ended.code == 0, ended.error
+    assert re.search(r'schema"?(: | = )2\b', path.read_text())
+    assert keypin("promote", HOST, C, *edit).code == 0
+    entry = PinFile.load(path).hosts[0].pins[-1]
+    assert (str(entry.pin), entry.role, entry.authority) == (C, "active", "own")
+    assert keypin("retire", HOST, C, "--revoke", *edit).code == 0
+    assert PinFile.load(path).hosts[0].pins[-1].authority == "own"
+    assert keypin("remove", HOST, C, "--revoked", *edit).code == 0
+    assert PinFile.load(path).pin_set() == PinSet.load(path)
+
+
+def test_whose_authority_it_is_has_two_answers(keypin, file):
+    ended = keypin("add", HOST, "--from", C, "--authority", "public", "--pins", file)
+    refused(ended, file, 64, "authority is one of 'own', 'other'")

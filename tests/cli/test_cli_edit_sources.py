@@ -184,6 +184,21 @@ def test_a_ca_is_not_pinned_where_only_the_servers_own_key_counts(
     assert keypin("add", HOST, "--from", "chain.pem").code == 0
 
 
+def test_only_the_key_of_a_ca_is_marked_as_an_authoritys(keypin, pins, tmp_path, credential):
+    tmp_path.joinpath("chain.pem").write_bytes(credential.chain_pem)
+    before = pins.read_text()
+    ended = keypin("add", HOST, "--from", "chain.pem", "--authority", "own")
+    assert (ended.code, ended.output) == (77, b"")
+    assert "the certificate is not a CA's" in ended.error
+    assert pins.read_text() == before
+    ended = keypin("add", HOST, "--from", "chain.pem", "--ca", "--authority", "own")
+    assert (ended.code, "whatever this CA issues" in ended.error) == (0, False), ended.error
+    ended = keypin("add", "b.example", "--from", "chain.pem", "--ca", "--authority", "other")
+    assert (ended.code, "whatever this CA issues" in ended.error) == (0, True), ended.error
+    marks = [entry.authority for host in PinFile.load(pins).hosts for entry in host.pins]
+    assert marks == [None, "own", "other"]
+
+
 def test_a_request_that_was_tampered_with_is_refused(keypin, keys, pins, tmp_path):
     der = keys.joinpath("P-256.csr.der").read_bytes()
     tmp_path.joinpath("bad.csr").write_bytes(der.replace(b"localhost", b"otherhost"))

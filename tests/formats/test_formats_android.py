@@ -16,7 +16,7 @@ from keypin.formats import FormatError, export_to, import_from
 xmllint = shutil.which("xmllint")
 SCHEMA = Path(__file__).with_name("network_security_config.xsd")
 needs_xmllint = pytest.mark.skipif(xmllint is None, reason="needs xmllint (make system-deps)")
-BOTH = pytest.mark.parametrize("name", ["android", "trustkit-android"])
+BOTH = pytest.mark.parametrize("form", ["android", "trustkit-android"])
 
 PIN = str(FIRST).removeprefix("sha256/")
 BACKUP = str(SECOND).removeprefix("sha256/")
@@ -50,8 +50,8 @@ def validated(content: bytes) -> subprocess.CompletedProcess[bytes]:
         exclude=True, deny=True, fewest_pins=2, modes=("enforce", "report"), fail_open=True
     )
 )
-def test_what_is_written_is_valid_by_a_schema_of_the_documentation(name, file):
-    [content] = export_to(name, file).files.values()
+def test_what_is_written_is_valid_by_a_schema_of_the_documentation(form, file):
+    [content] = export_to(form, file).files.values()
     done = validated(content)
     assert done.returncode == 0, done.stderr.decode()
 
@@ -169,9 +169,9 @@ DOCTYPE = b"""<?xml version="1.0"?>
         (b"<network-security-config/>", None, "no host with pins"),
     ],
 )
-def test_a_document_that_is_none_is_refused_with_its_line(name, content, line, why):
+def test_a_document_that_is_none_is_refused_with_its_line(form, content, line, why):
     with pytest.raises(FormatError, match=why) as caught:
-        import_from(name, {"nsc.xml": content})
+        import_from(form, {"nsc.xml": content})
     assert caught.value.line == line
 
 
@@ -185,7 +185,7 @@ def test_a_document_that_is_none_is_refused_with_its_line(name, content, line, w
         (config('<domain includesubdomains="true">a.example</domain>'), "unknown attribute"),
         (config(domain("")), "not a host name"),
         (config(domain("a.example"), PIN_SET + PIN_SET), "a second one"),
-        (config(domain("a.example")) + config(domain("a.example")), "is the same host as"),
+        (config(domain("a.example")) + config(domain("a.example")), "stands on line 2 already"),
         (
             config(domain("a.example"), '<pin-set><pin digest="SHA-1">x</pin></pin-set>'),
             "the only one that there is",
@@ -209,9 +209,9 @@ def test_a_document_that_is_none_is_refused_with_its_line(name, content, line, w
         (config(domain("a.example"), PIN_SET + "<pinset/>"), "not known inside"),
     ],
 )
-def test_what_means_nothing_is_refused(name, text, why):
+def test_what_means_nothing_is_refused(form, text, why):
     with pytest.raises(FormatError, match=why):
-        import_from(name, document(text))
+        import_from(form, document(text))
 
 
 def test_attributes_of_build_tools_are_no_ones_business():
@@ -221,7 +221,153 @@ def test_attributes_of_build_tools_are_no_ones_business():
     assert import_from("android", {"nsc.xml": content.encode()}).losses == ()
 
 
+UNMATCHED = ["*", "*.example.com", "example.org.", "b\u00fccher.example", "a b", "1.2.3", "x" * 300]
+
+
+@pytest.mark.parametrize("name", ["localhost", "10.0.2.2", "::1", "com", *UNMATCHED])
+@pytest.mark.parametrize("flag", ["true", "false"])
+@BOTH
+def test_what_is_not_pinned_stops_nothing_that_is(name, form, flag):
+    anchors = '<trust-anchors><certificates src="@raw/dev"/></trust-anchors>'
+    more = PIN_SET + trustkit("true") * (form == "trustkit-android")
+    text = config(domain(name, flag), anchors) + config(domain("a.example.com"), more)
+    imported = import_from(form, document(text))
+    assert [entry.name for entry in imported.pins.hosts] == ["**.a.example.com"]
+    assert imported.losses == ()
+
+
+def test_a_name_that_android_never_matches_exempts_nothing():
+    """What is written in Unicode or with a dot is compared with no host, so the wider pins hold."""
+    unmatched = domain("b\u00fccher.example.com") + domain("dot.example.com.")
+    text = config(domain("example.com")) + config(unmatched, "<pin-set/>")
+    assert len(import_from("android", document(text)).pins.hosts) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("b\u00fccher.example", "never matches a host on Android: write xn--bcher-kva.example"),
+        ("a.example.", "never matches a host on Android: write a.example"),
+        ("*", "a wildcard"),
+        ("a b", "not a host name"),
+    ],
+)
+def test_a_pinned_name_that_android_never_matches_is_refused(name, why):
+    with pytest.raises(FormatError, match=why) as caught:
+        import_from("android", document(f"\n\n{config(domain(name))}"))
+    assert caught.value.line == 4
+
+
+def test_pinned_addresses_and_single_labels_with_subdomains_are_read():
+    text = config(domain("10.0.2.2") + domain("localhost") + domain("::1"))
+    imported = import_from("android", document(text))
+    assert [entry.name for entry in imported.pins.hosts] == ["10.0.2.2", "localhost", "::1"]
+    assert [(each.name, each.host) for each in imported.losses] == [("host-unpinned", "localhost")]
+    assert "a pin file does not pin hosts below localhost" in imported.losses[0].text
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{config(domain('a.example'))}\n{config(domain('A.example ', 'false'), '')}",
+        config(f"{domain('a.example')}\n{domain('a.example', 'false')}", ""),
+        config(domain("a.example") + domain("a.example")),
+        f"""<domain-config>{domain("a.example")}{PIN_SET}
+        <domain-config>{domain("a.example", "false")}</domain-config></domain-config>""",
+    ],
+)
+def test_a_domain_that_is_there_twice_is_refused_as_android_does(form, text):
+    with pytest.raises(FormatError, match="stands on line 2 already, and Android refuses"):
+        import_from(form, document(text))
+
+
+@pytest.mark.parametrize("digest", ["sha-256", "SHA-256", "Sha-256"])
+@pytest.mark.parametrize(
+    "pin", [PIN.rstrip("="), f" {PIN[:20]}\n  {PIN[20:]} ", PIN, PIN[:42] + chr(ord(PIN[42]) + 1)]
+)
+def test_digests_and_pins_are_read_as_android_does_and_written_one_way(digest, pin):
+    pin_set = f'<pin-set><pin digest="{digest}">{pin}</pin></pin-set>'
+    file = import_from("android", document(config(domain("a.example"), pin_set))).pins
+    assert [entry.pin for entry in file.hosts[0].pins] == [FIRST]
+    [written] = export_to("android", file).files.values()
+    assert f'<pin digest="SHA-256">{PIN}</pin>' in written.decode()
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "pin",
+    [
+        *("B" * 43 + "=", "A" * 43 + "=", "A" * 43, "x" * 44, "D" * 41 + "=", "sha256/" + "X" * 38),
+        *("YOUR_PIN_HERE", "base64==", "{{ backup_pin }}", "...", "&lt;pin>", "replace-me"),
+        *(
+            "AAAAAAAAAAAAAAAA...",
+            "[PLACEHOLDER-hash]",
+            "GANTI_DENGAN_PIN",
+            "\u2026\u516c\u94a5\u2026",
+        ),
+    ],
+)
+def test_placeholders_are_called_so_with_line_and_host(form, pin):
+    pin_set = f'<pin-set>\n<pin digest="SHA-256">{pin}</pin></pin-set>'
+    with pytest.raises(FormatError, match=r"a\.example: a placeholder, and not the pin") as caught:
+        import_from(form, document(config(domain("a.example"), pin_set)))
+    assert caught.value.line == 3
+
+
+@pytest.mark.parametrize("flag", ["true", "TRUE", "1"])
+def test_an_anchor_that_overrides_pins_is_told(flag):
+    anchors = f'''<trust-anchors><certificates src="system"/>
+    <certificates src="user" overridePins="{flag}"/></trust-anchors>'''
+    own = config(domain("a.example"), PIN_SET + anchors)
+    [found] = [
+        each
+        for each in import_from("android", document(own)).losses
+        if each.name == "anchor-overrides-pins"
+    ]
+    assert (found.direction, found.host) == ("stricter", "a.example")
+    assert "end in a CA of user," in found.text
+    plain = config(domain("a.example")) + config(domain("b.example"))
+    inherited = import_from("android", document(f"<base-config>{anchors}</base-config>{plain}"))
+    assert [(each.name, each.host) for each in inherited.losses] == [
+        ("anchor-overrides-pins", None),
+        ("trust-anchors-not-carried", None),
+    ]
+    system = '<trust-anchors><certificates src="system"/></trust-anchors>'
+    replaced = (
+        f"<base-config>{anchors}</base-config>{config(domain('a.example'), PIN_SET + system)}"
+    )
+    names = [each.name for each in import_from("android", document(replaced)).losses]
+    assert names == ["trust-anchors-not-carried"]
+
+
+@pytest.mark.parametrize(
+    ("written", "day"),
+    [
+        ("2027-6-1", "2027-06-01"),
+        ("2027-06-01T10:00:00Z", "2027-06-01"),
+        ("27-06-01", "0027-06-01"),
+    ],
+)
+def test_dates_are_read_as_android_does_and_written_one_way(written, day):
+    dated = PIN_SET.replace("<pin-set", f'<pin-set expiration="{written}"')
+    file = import_from("android", document(config(domain("a.example"), dated))).pins
+    [again] = export_to("android", file).files.values()
+    assert f'expiration="{day}"' in again.decode()
+
+
+@pytest.mark.parametrize("inside", ["domain", "pin"])
+def test_a_comment_inside_a_text_is_refused_as_android_does(inside):
+    text = config(domain("a.example")).replace(f"</{inside}>", f"<!-- x --></{inside}>", 1)
+    with pytest.raises(FormatError, match="a comment inside"):
+        import_from("android", document(text))
+
+
 # TrustKit
+
+
+ONE = f'<pin-set><pin digest="SHA-256">{PIN}</pin></pin-set>'
+DATED = PIN_SET.replace("<pin-set", '<pin-set expiration="2027-06-01"')
 
 
 def trustkit(flag: str, more: str = "") -> str:
@@ -231,15 +377,20 @@ def trustkit(flag: str, more: str = "") -> str:
 def test_trustkit_does_not_enforce_unless_told():
     uri = "<report-uri>https://reports.example/</report-uri>"
     files = document(
-        config(domain("a.example"))
-        + config(domain("b.example"), PIN_SET + trustkit("true"))
-        + config(domain("c.example"), PIN_SET + trustkit("false", uri))
+        config(domain("a.example.com"))
+        + config(domain("b.example.com"), PIN_SET + trustkit("true"))
+        + config(domain("c.example.com"), PIN_SET + trustkit("false", uri))
     )
     imported = import_from("trustkit-android", files)
     assert [entry.mode for entry in imported.pins.hosts] == ["report", None, "report"]
-    assert [(each.name, each.host) for each in imported.losses] == [
-        ("report-uri-not-carried", "c.example")
+    names = [(each.name, each.host) for each in imported.losses]
+    assert names == [
+        ("enforcement-not-carried", "a.example.com"),
+        ("enforcement-not-carried", "c.example.com"),
+        ("report-uri-not-carried", "c.example.com"),
     ]
+    assert imported.losses[0].direction == "less-safe"
+    assert "from Android 7 on the system itself enforces" in imported.losses[0].text
 
 
 def test_android_refuses_to_ignore_what_is_trustkits():
@@ -251,7 +402,20 @@ def test_android_refuses_to_ignore_what_is_trustkits():
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (config(domain("a.example") + domain("b.example")), "pins the last only"),
+        (config(domain("a.example") + domain("b.example")), "takes the last only"),
+        (
+            config(domain("a.example"))
+            + config(domain("b.a.example", "false") + domain("c.example"), "<pin-set/>"),
+            "takes the last only",
+        ),
+        (config('<domain includeSubdomains="1">a.example</domain>'), "is a number"),
+        (config(domain("A.example")), "is compared with case by TrustKit: write a.example"),
+        (config(domain(" a.example")), "TrustKit throws when the app"),
+        (
+            f"""<domain-config>{domain("a.example")}{DATED}<domain-config>
+            {domain("b.a.example")}{PIN_SET}</domain-config></domain-config>""",
+            "without expiration inside one that has it",
+        ),
         (
             f"""<domain-config>{domain("a.example")}{PIN_SET}
             <domain-config><domain>b.a.example</domain></domain-config></domain-config>""",
@@ -273,6 +437,104 @@ def test_subdomains_that_are_not_inherited_are_read_in_one_way():
     <domain-config><domain>b.a.example</domain></domain-config></domain-config>"""
     names = [entry.name for entry in import_from("trustkit-android", document(text)).pins.hosts]
     assert names == ["a.example", "b.a.example"]
+
+
+def test_domains_of_a_config_without_pins_are_no_business_of_trustkit():
+    exempt = domain("10.0.2.2") + domain("localhost") + domain("dev.example.org")
+    files = document(config(exempt, "") + config(domain("a.example.com")))
+    [entry] = import_from("trustkit-android", files).pins.hosts
+    assert entry.name == "**.a.example.com"
+
+
+def test_what_trustkit_passes_over_is_told():
+    text = config(domain("a.example.com")).replace("-config>", '-config enforcePinning="true">', 1)
+    imported = import_from("trustkit-android", document(text))
+    assert imported.pins.hosts[0].mode == "report"
+    [told] = [each for each in imported.losses if each.name == "attribute-without-meaning"]
+    assert "enforcePinning of <domain-config>" in told.text
+
+
+@BOTH
+def test_attributes_that_mean_nothing_are_told_and_misspelt_ones_refused(form):
+    more = PIN_SET.replace("<pin-set", '<pin-set enforcePinning="true"')
+    text = config(domain("a.example.com"), more).replace("<domain ", '<domain comment="x" ')
+    [told] = [
+        each
+        for each in import_from(form, document(text)).losses
+        if each.name == "attribute-without-meaning"
+    ]
+    assert "comment of <domain>, enforcePinning of <pin-set>" in told.text
+    misspelt = PIN_SET.replace("<pin-set", '<pin-set expirationDate="2027-06-01"')
+    with pytest.raises(FormatError, match="did you mean 'expiration'"):
+        import_from(form, document(config(domain("a.example.com"), misspelt)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        config(domain("a.example.com"), f"{ONE}{trustkit('true')}"),
+        config(domain("a.example.com"), f"<pin-set/>{trustkit('true')}"),
+        f"""<domain-config>{domain("example.com")}{PIN_SET}{trustkit("true")}
+        {config(domain("a.example.com"), "<pin-set/>")}</domain-config>""",
+    ],
+)
+def test_what_trustkit_throws_over_when_the_app_starts_is_refused(text):
+    with pytest.raises(FormatError, match="refuses to start with fewer than two pins") as caught:
+        import_from("trustkit-android", document(text))
+    assert caught.value.line
+    assert "a.example.com" in str(caught.value)
+
+
+def test_enforcement_is_inherited_by_a_config_that_does_not_speak_of_it():
+    text = f"""<domain-config>{domain("example.com", "false")}{PIN_SET}{trustkit("true")}
+    {config(domain("a.example.com"), f"{PIN_SET}<trustkit-config disableDefaultReportUri='true'/>")}
+    </domain-config>"""
+    assert [each.mode for each in import_from("trustkit-android", document(text)).pins.hosts] == [
+        None, None
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "system"),
+    [
+        ("api.corp.internal", "trustkit-android"),
+        ("api.corp.internal", "trustkit-ios"),
+        ("nas.local", "trustkit-ios"),
+        ("x.test", "trustkit-android"),
+        ("under_score.example.net", "trustkit-android"),
+        ("shop.blog", "trustkit-android"),
+        ("**.co.uk", "trustkit-ios"),
+        ("**.github.io", "trustkit-ios"),
+    ],
+)
+def test_a_name_over_which_trustkit_throws_is_left_out_and_told(name, system):
+    export = export_to(system, pin_file(host("a.example.com"), host(name)))
+    plain = name.removeprefix("**.")
+    assert plain.encode() not in b"".join(export.files.values())
+    found = [(each.name, each.direction, each.host) for each in export.losses]
+    assert found[0] == ("host-unpinned", "less-safe", name)
+    assert ("name-unknown-to-target", "information", plain) in found
+
+
+@pytest.mark.parametrize(
+    ("name", "system"),
+    [
+        ("under_score.example.net", "trustkit-ios"),
+        ("shop.blog", "trustkit-ios"),
+        ("**.example.co.uk", "trustkit-ios"),
+        ("shop.co.uk", "trustkit-ios"),
+        ("xn--bcher-kva.com", "trustkit-android"),
+    ],
+)
+def test_a_name_that_trustkit_knows_is_written(name, system):
+    export = export_to(system, pin_file(host(name)))
+    assert export.losses == ()
+
+
+def test_a_name_over_which_trustkit_throws_is_told_when_read():
+    files = document(config(domain("api.corp.internal"), PIN_SET + trustkit("true")))
+    [told] = import_from("trustkit-android", files).losses
+    assert (told.name, told.host) == ("name-unknown-to-target", "api.corp.internal")
 
 
 def test_an_unpinned_domain_that_nothing_wider_covers_is_no_problem():

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from scene import authority, issuing, pinned
-from some_pins import FIRST, SECOND, host, pin_file, pin_files
+from some_pins import FIRST, PINS, SECOND, host, pin_file, pin_files
 
 from keypin.formats import Certificate, FormatError, export_to, import_from
+from keypin.pinfile import PinEntry
 
 plistutil = shutil.which("plistutil")
 needs_plistutil = pytest.mark.skipif(plistutil is None, reason="needs plistutil (make system-deps)")
@@ -28,7 +30,9 @@ def exported(name: str, file: Any, certificates: Any = None) -> Any:
 @needs_plistutil
 @pytest.mark.parametrize("name", ["ios", "trustkit-ios"])
 @settings(max_examples=15)
-@given(file=pin_files(fewest_pins=2, modes=("enforce", "report"), fail_open=True))
+@given(
+    file=pin_files(fewest_pins=2, modes=("enforce", "report"), fail_open=True, matches=("leaf",))
+)
 def test_libplist_reads_what_is_written_as_plistlib_does(name, file):
     [content] = export_to(name, file).files.values()
     command = [plistutil, "-i", "-", "-o", "-", "-f", "bin"]
@@ -95,12 +99,105 @@ def test_cas_among_servers_keys_are_left_out_because_apple_would_demand_both():
     assert str(issuing().pin).removeprefix("sha256/").encode() not in export.files["Info.plist"]
 
 
-def test_a_key_that_no_certificate_explains_is_taken_for_a_servers():
-    export = export_to("ios", pin_file(host("example.com")))
+def test_keys_in_service_of_which_nothing_is_known_are_in_no_list():
+    """In the wrong one, every server would be refused."""
+    entry = PinEntry(SECOND, key="2027")
+    file = pin_file(
+        host("example.com", FIRST, entry), host("a.example.org", match="leaf"), host("b.example")
+    )
+    with pytest.raises(FormatError, match="in the wrong list") as caught:
+        export_to("ios", file)
+    for said in (
+        f"example.com: {FIRST}, 2027 ({SECOND})",
+        "b.example: ",
+        "--certificates",
+        "authority",
+    ):
+        assert said in str(caught.value)
+    assert "a.example.org" not in str(caught.value)
+
+
+def test_a_backup_that_no_certificate_explains_is_taken_for_a_servers():
+    entry = host("example.com", pinned().pin, PinEntry(SECOND, "backup"))
+    export = export_to("ios", pin_file(entry), known(pinned()))
     assert [(each.name, each.direction) for each in export.losses] == [
         ("leaf-only", "stricter"),
         ("usage-unknown", "information"),
+        ("notes-not-carried", "information"),
     ]
+    assert str(SECOND) in export.losses[1].text
+
+
+@pytest.mark.parametrize("authority", ["own", "other"])
+def test_keys_marked_as_authorities_go_into_the_list_of_cas_and_come_back_marked(authority):
+    pins = [PinEntry(pin, authority=authority) for pin in (FIRST, SECOND)]
+    export = export_to("ios", pin_file(host("example.com", *pins)))
+    assert lists_of(export) == ["NSPinnedCAIdentities"]
+    noted = [each.name for each in export.losses]
+    assert noted == (["notes-not-carried"] if authority == "own" else [])
+    [entry] = import_from("ios", export.files).pins.hosts
+    assert [(each.pin, each.authority) for each in entry.pins] == [
+        (FIRST, "other"), (SECOND, "other")
+    ]  # fmt: skip
+
+
+def lists_of(export: Any) -> list[str]:
+    [content] = export.files.values()
+    [entry] = plistlib.loads(content)["NSAppTransportSecurity"]["NSPinnedDomains"].values()
+    return [key for key in entry if key.endswith("Identities")]
+
+
+def test_the_list_is_that_of_the_keys_in_service_and_others_are_told():
+    """A server's backup key in the one list would have the servers of today refused."""
+    ca, spare = PinEntry(FIRST, authority="own"), PinEntry(SECOND, "backup")
+    export = export_to("ios", pin_file(host("example.com", ca, spare)))
+    assert lists_of(export) == ["NSPinnedCAIdentities"]
+    [missing] = [each for each in export.losses if each.name == "pins-missing"]
+    assert str(SECOND) in missing.text
+    mixed = pin_file(host("example.com", pinned().pin, PinEntry(SECOND, authority="own")))
+    export = export_to("ios", mixed, known(pinned()))
+    assert lists_of(export) == ["NSPinnedLeafIdentities"]
+    assert "pins-missing" in [each.name for each in export.losses]
+
+
+def test_an_authoritys_key_is_no_servers_because_only_servers_keys_count():
+    entry = host("example.com", PinEntry(FIRST, authority="own"), match="leaf")
+    with pytest.raises(FormatError, match="in the wrong list"):
+        export_to("ios", pin_file(entry))
+
+
+def test_authorities_that_android_pins_are_marked_by_their_certificates(tmp_path):
+    """Android does not say which of its pins are of authorities; what ATS needs is asked for."""
+    android = export_to("android", pin_file(host("example.com", issuing().pin, authority().pin)))
+    file = import_from("android", android.files).pins
+    with pytest.raises(FormatError, match="--certificates"):
+        export_to("ios", file)
+    export = export_to("ios", file, known(issuing(), authority()))
+    assert lists_of(export) == ["NSPinnedCAIdentities"]
+
+
+@settings(max_examples=50)
+@given(lists=st.dictionaries(
+    st.sampled_from(["example.com", "a.example.com", "b.example.org", "xn--bcher-kva.example"]),
+    st.tuples(
+        st.booleans(),
+        st.sampled_from(["NSPinnedLeafIdentities", "NSPinnedCAIdentities"]),
+        st.lists(st.sampled_from(PINS), min_size=1, max_size=4, unique=True),
+    ),
+    min_size=1,
+))  # fmt: skip
+def test_importing_and_exporting_again_is_the_identity(lists):
+    content = plistlib.dumps({"NSAppTransportSecurity": {"NSPinnedDomains": {
+        name: {
+            "NSIncludesSubdomains": subdomains,
+            key: [{"SPKI-SHA256-BASE64": str(pin).removeprefix("sha256/")} for pin in pins],
+        }
+        for name, (subdomains, key, pins) in lists.items()
+    }}}, sort_keys=False)  # fmt: skip
+    for _ in range(3):
+        [again] = export_to("ios", import_from("ios", {"Info.plist": content}).pins).files.values()
+        assert plistlib.loads(again) == plistlib.loads(content)
+        content = again
 
 
 def test_hosts_further_below_than_one_label_are_unpinned_on_ios():
@@ -215,7 +312,7 @@ def test_trustkit_settings_are_written_out_and_send_no_reports_to_its_maker():
                 "TSKPublicKeyHashes": pins,
                 "TSKExpirationDate": "2027-06-01",
             },
-            "status.example.com": {"TSKExcludeSubdomainFromParentPolicy": True},
+            "status.example.com": {"kSKExcludeSubdomainFromParentPolicy": True},
         },
     }
     assert export_to("trustkit-ios", file).losses == ()
@@ -276,11 +373,17 @@ def test_the_part_of_a_list_below_its_outermost_key_is_read_too():
     [
         (tsk(), "no host with pins|a host needs pins"),
         (tsk("*.example.com", TSKPublicKeyHashes=[PIN]), "a wildcard"),
+        (tsk("API.example.com", TSKPublicKeyHashes=[PIN]), "letter by letter: write api.example"),
+        (tsk("b\u00fccher.com", TSKPublicKeyHashes=[PIN]), "write xn--bcher-kva.com"),
+        (tsk("example.com.", kSKExcludeSubdomainFromParentPolicy=True), "write example.com"),
         (tsk(TSKPublicKeyHashes=["AAAA"]), "32 bytes, this one 3"),
         (tsk(TSKPublicKeyHashes=[PIN], TSKExpirationDate="soon"), "a date"),
         (tsk(TSKPublicKeyHashes=[PIN], TSKExpirationDate=2027), "a date"),
         (tsk(TSKPublicKeyHashes=[PIN], TSKEnforcePining=True), "unknown key"),
-        (tsk(TSKExcludeSubdomainFromParentPolicy=True, TSKPublicKeyHashes=[PIN]), "unknown key"),
+        (tsk(kSKExcludeSubdomainFromParentPolicy=True, TSKPublicKeyHashes=[PIN]), "unknown key"),
+        (tsk(TSKExcludeSubdomainFromParentPolicy=True), "in its source is kSKExclude"),
+        (tsk(TSKPublicKeyHashes=["A" * 43 + "=", PIN]), "a placeholder"),
+        (tsk(TSKPublicKeyHashes=[PIN[:-1]]), "not base64"),
         (tsk(TSKPublicKeyHashes=[1]), "not an array of strings"),
         ({"Info.plist": plistlib.dumps({})}, "TSKPinnedDomains"),
         ({"Info.plist": plistlib.dumps({"TSKConfiguration": {"TSKPins": 1}})}, "TSKPinnedDomains"),
@@ -289,3 +392,65 @@ def test_the_part_of_a_list_below_its_outermost_key_is_read_too():
 def test_what_trustkit_would_not_read_is_refused(files, why):
     with pytest.raises(FormatError, match=why):
         import_from("trustkit-ios", files)
+
+
+# Lines
+
+
+XML = f"""<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+<plist version="1.0">
+<dict>
+  <key>Other</key>
+  <array><dict><key>NSPinnedDomains</key><string/></dict></array>
+  <key>NSAppTransportSecurity</key>
+  <dict>
+    <key>NSPinnedDomains</key>
+    <dict>
+      <key>a.example.com</key>
+      <dict>
+        <key>NSPinnedLeafIdentities</key>
+        <array>
+          <dict><key>SPKI-SHA256-BASE64</key><string>{PIN}</string></dict>
+          <dict>
+            <key>SPKI-SHA256-BASE64</key>
+            <string>{BACKUP}</string>
+          </dict>
+        </array>
+      </dict>
+    </dict>
+  </dict>
+</dict>
+</plist>
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "line", "said"),
+    [
+        (BACKUP, BACKUP[:-2], 17, "a.example.com > NSPinnedLeafIdentities > SPKI-SHA256-BASE64: "),
+        (PIN, "A" * 43 + "=", 15, "a placeholder"),
+        ("a.example.com", "*.example.com", 11, "*.example.com: a wildcard"),
+        ("a.example.com", "a b", 11, "not a host name"),
+        ("NSPinnedLeafIdentities", "NSPinnedLeaf", 13, "a.example.com > NSPinnedLeaf: unknown key"),
+        ("<array>\n", "<array><string/>\n", 14, "and nothing else"),
+        ("NSPinnedDomains</key>\n", "X</key>\n", None, "no NSAppTransportSecurity"),
+    ],
+)
+def test_errors_name_the_line_of_a_list_in_xml(right, wrong, line, said):
+    assert import_from("ios", {"Info.plist": XML.encode()}).pins
+    with pytest.raises(FormatError) as caught:
+        import_from("ios", {"Info.plist": XML.replace(right, wrong).encode()})
+    assert said in str(caught.value)
+    assert caught.value.line == line
+
+
+def test_errors_in_trustkits_list_name_domain_and_line_and_in_a_binary_one_the_domain():
+    [(name, content)] = tsk("a.example.com", TSKPublicKeyHashes=[PIN, "x"]).items()
+    with pytest.raises(FormatError, match=r"a\.example\.com > TSKPublicKeyHashes: ") as caught:
+        import_from("trustkit-ios", {name: content})
+    assert content.splitlines()[caught.value.line - 1].strip() == b"<string>x</string>"
+    binary = plistlib.dumps(plistlib.loads(content), fmt=plistlib.FMT_BINARY)
+    with pytest.raises(FormatError, match=r"a\.example\.com > TSKPublicKeyHashes: ") as caught:
+        import_from("trustkit-ios", {name: binary})
+    assert caught.value.line is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -67,7 +67,7 @@ def test_ios_has_one_label_below_a_domain_as_two_rules(kind):
 
 
 @pytest.mark.parametrize("name", ["android", "trustkit-android"])
-@pytest.mark.parametrize("hour", [0, 1, 12, 23])
+@pytest.mark.parametrize("hour", [0, 1, 11, 13, 23])
 def test_on_android_pins_never_lapse_before_the_pin_file_lets_them(name, hour):
     """Midnight on the device is 14 hours before that of UTC, or up to 12 hours after it."""
     moment = datetime(2027, 6, 1, hour, tzinfo=UTC)
@@ -81,6 +81,46 @@ def test_on_android_pins_never_lapse_before_the_pin_file_lets_them(name, hour):
     [again] = import_from(name, export.files).pins.hosts
     assert again.expires == midnight_in_utc + timedelta(hours=12)
     assert again.on_expiry == "allow"
+
+
+DATES = st.dates(date(1, 1, 2), date(9999, 12, 30))
+
+
+@pytest.mark.parametrize("name", ["android", "trustkit-android", "trustkit-ios"])
+@settings(max_examples=50)
+@given(day=DATES, again=st.integers(1, 4))
+def test_a_date_stays_the_same_however_often_it_is_imported_and_exported(name, day, again):
+    """First out of a pin file, with a moment of its own; from then on nothing moves."""
+    moment = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+    if name == "trustkit-ios":
+        moment = moment.replace(hour=0)
+    file = pin_file(host("**.example.com", expires=moment, on_expiry="allow"))
+    export = export_to(name, file)
+    assert day.isoformat().encode() in b"".join(export.files.values())
+    for _ in range(again):
+        imported = import_from(name, export.files)
+        assert imported.pins == file
+        export = export_to(name, imported.pins)
+        assert export.files == export_to(name, file).files
+    names = {each.name for each in export.losses}
+    assert names == ({"expires-at-local-midnight"} if "android" in name else set())
+
+
+@pytest.mark.parametrize("name", ["android", "trustkit-android", "trustkit-ios"])
+@settings(max_examples=50)
+@given(day=DATES, at=st.times(timezones=st.just(UTC)))
+def test_any_moment_settles_at_the_first_export(name, day, at):
+    moment = datetime.combine(day, at)
+    file = pin_file(host("**.example.com", expires=moment, on_expiry="allow"))
+    first = export_to(name, file).files
+    assert export_to(name, import_from(name, first).pins).files == first
+
+
+def test_that_pins_lapse_at_midnight_on_the_device_is_told():
+    moment = datetime(2027, 6, 1, 12, tzinfo=UTC)
+    file = pin_file(host("example.com", expires=moment, on_expiry="allow"))
+    [told] = export_to("android", file).losses
+    assert "when 2027-06-01 begins on the device" in told.text
 
 
 @pytest.mark.parametrize(

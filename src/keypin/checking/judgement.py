@@ -49,6 +49,8 @@ class Code(StrEnum):
     BACKUP_SERVED = "backup-served"
     PIN_NOT_SEEN = "pin-not-seen"
     PIN_WITHOUT_EFFECT = "pin-without-effect"
+    INTERMEDIATE_PINNED = "intermediate-pinned"
+    NOT_AN_AUTHORITY = "not-an-authority"
     ONE_AUTHORITY = "one-authority"
     LEAF_RENEWAL = "leaf-renewal"
 
@@ -74,6 +76,9 @@ class _Record:
     gaps: int = 0
     """servers that were not, or are not what was pinned"""
     seen: defaultdict[Pin, set[Seen]] = field(default_factory=lambda: defaultdict(set))
+    intermediates: defaultdict[Pin, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """the subjects of authorities that a server depended on, for they stood between it and the
+    trust anchor, and no other key of its chain is pinned"""
 
 
 class Judge:
@@ -245,6 +250,9 @@ class Judge:
             yield from self._unseen(entry, record)
         if (entry.match or self.file.defaults.match) == "leaf":
             yield from _deeper_than_the_leaf(entry, record)
+        else:
+            yield from _intermediates(entry, record)
+        yield from _wrongly_marked(entry, record)
         seen = [record.seen.get(pin, set()) for pin in accepted_pins(entry)]
         if not all(seen):
             return  # a pin that nobody serves may be of any key
@@ -262,7 +270,11 @@ class Judge:
                     " out",
                     advice="Renew with the same key (certbot --reuse-key), and pin a backup key.",
                 )
-        elif 0 not in depths and len({place.anchor for place in places}) == 1:
+        elif (
+            0 not in depths
+            and len({place.anchor for place in places}) == 1
+            and not all(each.authority == "own" for each in entry.pins if each.role != "revoked")
+        ):
             yield Finding(
                 Severity.WARNING,
                 Code.ONE_AUTHORITY,
@@ -309,11 +321,57 @@ def _note(record: _Record, entry: HostEntry, inspection: Inspection) -> None:
     for der, pin in zip(inspection.sent, pins_of(inspection.sent), strict=True):
         if pin in pins and der not in inspection.verified:
             record.seen[pin].add(Seen(None, subject_of(der), None, _lifetime(der)))
+    accepted = {each.pin: each for each in entry.pins if each.role != "revoked"}
+    matched = [depth for depth, pin in enumerate(verified) if pin in accepted]
+    if all(0 < depth < len(verified) - 1 for depth in matched):
+        for depth in matched:
+            pin = verified[depth]
+            if pin is not None:
+                record.intermediates[pin].add(subject_of(inspection.verified[depth]))
+
+
+def _intermediates(entry: HostEntry, record: _Record) -> Iterator[Finding]:
+    """Pins that break when an authority changes the keys that it issues with."""
+    marked = {each.pin: each for each in entry.pins}
+    for pin, subjects in record.intermediates.items():
+        if marked[pin].authority != "own":
+            yield Finding(
+                Severity.WARNING,
+                Code.INTERMEDIATE_PINNED,
+                entry.name,
+                f"{called(marked[pin])} is of an intermediate, {_listed(sorted(subjects))}, and"
+                " breaks when the authority changes its intermediates, as public ones do without"
+                " notice",
+                advice="Pin the server's own key and a backup, or the root's key. If the authority"
+                ' is your own: authority = "own".',
+                pin=str(pin),
+            )
+
+
+def _wrongly_marked(entry: HostEntry, record: _Record) -> Iterator[Finding]:
+    """Servers' own keys that the file calls authorities'.
+
+    A server's certificate that is its own authority is none of them.
+    """
+    for each in entry.pins:
+        places = record.seen.get(each.pin, set())
+        own = [place for place in places if place.depth == 0 and place.anchor != each.pin]
+        if each.authority is not None and own:
+            yield Finding(
+                Severity.WARNING,
+                Code.NOT_AN_AUTHORITY,
+                entry.name,
+                f"{called(each)} is marked as an authority's, and a server shows it as its own key",
+                advice="Take out authority: keypin export ios would refuse this server.",
+                pin=str(each.pin),
+            )
 
 
 def _deeper_than_the_leaf(entry: HostEntry, record: _Record) -> Iterator[Finding]:
     for each in entry.pins:
         places = record.seen.get(each.pin)
+        if each.authority is not None:
+            continue  # lint tells of them, seen or not
         if places and each.role != "revoked" and all(place.depth != 0 for place in places):
             yield Finding(
                 Severity.WARNING,

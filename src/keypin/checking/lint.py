@@ -36,6 +36,8 @@ class Code(StrEnum):
     RULE_REDUNDANT = "rule-redundant"
     WILDCARD_TOO_WIDE = "wildcard-too-wide"
     HOST_NOT_YOURS = "host-not-yours"
+    PIN_WITHOUT_EFFECT = "pin-without-effect"
+    AUTHORITIES_ONLY = "authorities-only"
 
 
 def _nothing_seen(host: HostEntry) -> None:
@@ -70,6 +72,7 @@ def lint(
             continue
         found = [
             *_pins(host, seen(host)),
+            *_authorities(host, file),
             *_expiry(host, file, now, expires_within),
             *_revoked_elsewhere(host, revoked),
             *_shadowing(host, file, by_name),
@@ -106,6 +109,36 @@ def _pins(host: HostEntry, seen: frozenset[Pin] | None) -> Iterator[Finding]:
             f"no backup: {known}",
             advice="Give a key that is kept offline the role backup, or make one:"
             " keypin backup-key",
+        )
+
+
+def _authorities(host: HostEntry, file: PinFile) -> Iterator[Finding]:
+    """What keys that are marked as authorities' cannot do."""
+    accepted = [each for each in host.pins if each.role != "revoked"]
+    marked = [each for each in accepted if each.authority is not None]
+    if (host.match or file.defaults.match) == "leaf":
+        none_left = marked == accepted
+        for each in marked:
+            text = f"{called(each)} is an authority's, and with match = \"leaf\" only the server's"
+            text += " own key counts"
+            yield Finding(
+                Severity.CRITICAL if none_left else Severity.WARNING,
+                Code.PIN_WITHOUT_EFFECT,
+                host.name,
+                text + "; no other is pinned, so every server is refused" * none_left,
+                advice="Remove it, or match the chain.",
+                pin=str(each.pin),
+            )
+    elif all(each.authority == "other" for each in accepted):
+        yield Finding(
+            Severity.WARNING,
+            Code.AUTHORITIES_ONLY,
+            host.name,
+            "only keys of certificate authorities are pinned, and none of them is the team's own:"
+            " whatever these issue for the host is accepted, to whomever, and what another issues"
+            " is not",
+            advice="Pin a key of your own, at least as a backup: keypin backup-key. If an authority"
+            ' is yours: authority = "own".',
         )
 
 

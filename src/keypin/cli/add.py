@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .._pinfile_fields import read_role
+from .._pinfile_fields import read_authority, read_role
 from ..editing.changes import EditRefused, add_pin, find_host
 from ..errors import HostnameError, PinFormatError, PinSetError
 from ..hostnames import certificate_names, normalise_pattern
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..editing.changes import Change, Draft
-    from ..pinfile import Role
+    from ..pinfile import Authority, Role
     from ..pinset import Match
 
 __all__ = ["EXAMPLES", "add"]
@@ -43,6 +43,7 @@ keypin add api.example.com --from live --key "api 2026"
 keypin add api.example.com --from next.csr --role planned --key "api 2027"
 keypin add '**.example.com' --from live --connect api.example.com --ca
 keypin add api.example.com --from sha256/... --role backup
+keypin add intranet.example.com --from our-ca.pem --authority own
 """
 
 LIVE = "live"
@@ -55,6 +56,13 @@ def _role(text: str) -> Role:
     except PinSetError as error:
         raise typer.BadParameter(str(error)) from None
     return role
+
+
+def _authority(text: str | None) -> Authority | None:
+    try:
+        return None if text is None else read_authority(text)
+    except PinSetError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _pin(text: str | None) -> Pin | None:
@@ -88,6 +96,15 @@ def add(
     not_before: Annotated[
         str | None,
         typer.Option("--not-before", metavar="DATE", help="When the key goes into service."),
+    ] = None,
+    authority: Annotated[
+        str | None,
+        typer.Option(
+            "--authority",
+            metavar="WHOSE",
+            help="The key is a CA's: own, one that you run yourself, or other. Keypins that know"
+            " schema 1 only cannot read the file then.",
+        ),
     ] = None,
     expires: Annotated[
         str | None,
@@ -135,7 +152,7 @@ def add(
     key, in DER or PEM. With 'live' the server is asked; its certificate must verify, and you are
     asked whether the key is the right one: compare it with what its owner says.
     """
-    entry_role, confirmed = _role(role), _pin(confirm)
+    entry_role, confirmed, whose = _role(role), _pin(confirm), _authority(authority)
     begins, ends, now = moment(not_before), moment(expires), datetime.now(UTC)
     name = _pattern(host)
     if ends is not None and ends <= now:
@@ -159,14 +176,16 @@ def add(
         )
 
     def change(draft: Draft) -> Change:
-        entry = PinEntry(found.pin, entry_role, key, begins)
+        entry = PinEntry(found.pin, entry_role, key, begins, whose)
         made = add_pin(draft, name, entry, expires=ends)
-        if _is_ca(found) and _match(made.draft, name) == "leaf":
+        if whose is not None and found.chain and not _is_ca(found):
+            raise EditRefused("the certificate is not a CA's (basicConstraints): no --authority")
+        if (whose is not None or _is_ca(found)) and _match(made.draft, name) == "leaf":
             raise EditRefused(
                 f"the key is a CA's, and for {name} only the server's own key counts"
                 ' (match = "leaf"): no server could match'
             )
-        return made._replace(warnings=(*_doubts(name, found), *made.warnings))
+        return made._replace(warnings=(*_doubts(name, found, whose), *made.warnings))
 
     prepare_edit(pins, change)
     _show(source, found, chain, now)
@@ -262,13 +281,13 @@ def _ask_whether_to_pin(pin: Pin, name: str) -> None:
         raise CommandError(ExitCode.NOT_ALLOWED, "nothing was changed")
 
 
-def _doubts(name: str, found: FoundKey) -> Iterator[str]:
-    if _is_ca(found):
+def _doubts(name: str, found: FoundKey, whose: Authority | None) -> Iterator[str]:
+    if whose != "own" and (whose is not None or _is_ca(found)):
         yield (
             f"it is the key of a CA: whatever this CA issues for {name}, to whomever, is accepted."
             " Have a backup that does not depend on this CA"
         )
-    elif found.chain and not _names(found.chain[0], name):
+    elif found.chain and not _is_ca(found) and not _names(found.chain[0], name):
         yield f"the certificate is not for {name}"
 
 

@@ -431,7 +431,7 @@ def _with_roles(host: HostEntry, roles: Mapping[Pin, str]) -> HostEntry:
         [
             entry
             if entry.pin not in roles
-            else PinEntry(entry.pin, roles[entry.pin], entry.key, entry.not_before)  # type: ignore[arg-type]
+            else PinEntry(**{**entry._fields(), "role": roles[entry.pin]})  # type: ignore[arg-type]
             for entry in host.pins
         ],
     )

@@ -10,7 +10,7 @@ import tomllib
 from typing import TYPE_CHECKING
 
 from ..errors import KeypinError, PinFileError
-from ..pinfile import PinFile
+from ..pinfile import PinFile, needed_schema
 from ._json_text import JsonText
 from ._toml_text import LayoutError, TomlText
 from .changes import Draft
@@ -90,6 +90,8 @@ def rewrite(text: str, format: Format, name: str, new: Draft) -> str:
 def _edit(text: TomlText | JsonText, old: Draft, new: Draft) -> None:
     if new.version != old.version:
         text.set_version(new.version)
+    if (schema := needed_schema(new.hosts)) > needed_schema(old.hosts):
+        text.set_schema(schema)
     names = [host.name for host in old.hosts]
     kept = {host.name: host for host in new.hosts}
     for index in reversed(range(len(names))):
@@ -122,7 +124,7 @@ def _edit_host(text: TomlText | JsonText, host: int, old: HostEntry, new: HostEn
 
 
 def _edit_pin(text: TomlText | JsonText, host: int, pin: int, old: PinEntry, new: PinEntry) -> None:
-    for name in ("role", "key", "not_before"):
+    for name in ("role", "key", "not_before", "authority"):
         value = getattr(new, name)
         if value is not None and value != getattr(old, name):
             text.set_pin_field(host, pin, name, value)

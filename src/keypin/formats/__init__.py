@@ -19,7 +19,7 @@ from ._losses import LOSSES, differences, loss
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..pinfile import PinFile
+    from ..pinfile import PinEntry, PinFile
     from ._conversion import Certificates, Files
 
 __all__ = [
@@ -133,7 +133,7 @@ def export_to(name: str, pins: PinFile, certificates: Certificates | None = None
     if not any(rule.pins for rule in draft.meaning.rules):
         raise FormatError("none of the hosts can be written in this format")
     losses = [*differences(pins.pin_set(), draft.meaning, module.TITLE), *draft.losses]
-    if _has_notes(pins):
+    if any(_is_noted(entry, name) for host in pins.hosts for entry in host.pins):
         losses.append(loss("notes-not-carried"))
     return Export(draft.files, _in_order(losses))
 
@@ -159,12 +159,11 @@ def _module(name: str) -> _Module:
     return cast("_Module", import_module(f".{FORMATS[name].module}", __name__))
 
 
-def _has_notes(pins: PinFile) -> bool:
-    return any(
-        entry.key or entry.not_before or entry.role != "active"
-        for host in pins.hosts
-        for entry in host.pins
-    )
+def _is_noted(entry: PinEntry, name: str) -> bool:
+    """Whether more is known of a key than a format keeps."""
+    if entry.key or entry.not_before or entry.role != "active":
+        return True
+    return entry.authority == "own" or (entry.authority is not None and name != "ios")
 
 
 def _in_order(losses: Sequence[Loss]) -> tuple[Loss, ...]:

@@ -12,9 +12,18 @@ if TYPE_CHECKING:
     from ..pinfile import PinFile
     from ..pinset import Match, Rule
 
-__all__ = ["Domain", "domains", "exact_hosts", "first_date_after", "is_public_name"]
+__all__ = [
+    "Domain",
+    "domains",
+    "exact_hosts",
+    "first_date_after",
+    "has_begun_everywhere",
+    "is_name",
+    "is_public_name",
+]
 
 FIRST_MIDNIGHT = timedelta(hours=14)  # UTC+14, where each day begins first
+LAST_MIDNIGHT = time(12)  # UTC-12
 DAY = timedelta(days=1)
 
 
@@ -82,18 +91,32 @@ def exact_hosts(pins: PinFile) -> dict[str, Rule]:
     return found
 
 
-def is_public_name(name: str) -> bool:
+def is_name(host: str) -> bool:
+    """Whether this is a name, and no IP address."""
+    return ":" not in host and not host[-1].isdigit()
+
+
+def is_public_name(host: str) -> bool:
     """Whether this may be a name in the public DNS: no IP address, and more than one label."""
-    return ":" not in name and "." in name and not name[-1].isdigit()
+    return is_name(host) and "." in host
+
+
+def has_begun_everywhere(moment: datetime) -> bool:
+    """Whether a moment in UTC is that at which a date has begun in the last time zone, UTC-12."""
+    return moment.time() == LAST_MIDNIGHT
 
 
 def first_date_after(moment: datetime, *, device_time: bool) -> date | None:
     """Return the first date whose midnight is not before a moment; None past the year 9999.
 
+    A moment at which a date has begun everywhere stands for that date: it was read from one.
+
     Args:
         moment: in UTC.
         device_time: whether it is midnight wherever the device is, or in UTC.
     """
+    if device_time and has_begun_everywhere(moment):
+        return moment.date()
     try:
         latest = moment + (FIRST_MIDNIGHT if device_time else timedelta())
         day = datetime.combine(latest.date(), time.min, UTC)

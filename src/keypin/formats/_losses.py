@@ -63,7 +63,8 @@ LOSSES = {
     # of exports
     "notes-not-carried": (
         INFORMATION,
-        "roles, names and dates of keys are not written: they stay in the pin file only",
+        "roles, names and dates of keys, and whose authorities' they are, are not written: they"
+        " stay in the pin file only",
     ),
     "client-certificate-shown": (
         INFORMATION,
@@ -118,6 +119,11 @@ LOSSES = {
         '{target} knows "**." from version 4.3 on; the code checks that when it starts, and throws'
         " otherwise",
     ),
+    "expires-at-local-midnight": (
+        INFORMATION,
+        "{target} stops pinning when {date} begins on the device, which is up to 26 hours before it"
+        " has begun everywhere, as the pin file has it",
+    ),
     "system-enforces": (
         STRICTER,
         "Android enforces the same file for connections that do not go through {target}, report"
@@ -142,6 +148,25 @@ LOSSES = {
     "trust-anchors-not-carried": (
         INFORMATION,
         "trust anchors are left out: give them where the client is made (cafile)",
+    ),
+    "anchor-overrides-pins": (
+        STRICTER,
+        "the source does not compare keys in chains that end in a CA of {sources}, for these have"
+        " overridePins: a rule exempts none",
+    ),
+    "attribute-without-meaning": (
+        INFORMATION,
+        "the source passes over attributes that mean nothing where they stand: {names}",
+    ),
+    "enforcement-not-carried": (
+        LESS_SAFE,
+        "{target} only reports here, but from Android 7 on the system itself enforces the same"
+        " <pin-set> for all connections that do not go through {target}: taken as report mode",
+    ),
+    "name-unknown-to-target": (
+        INFORMATION,
+        "{target} does not know what this name ends in, or takes it for that of a registry, and"
+        " throws when the app starts: {how}",
     ),
     "trust-anchors-restricted": (
         LESS_SAFE,

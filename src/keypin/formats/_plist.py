@@ -6,14 +6,19 @@ plistlib refuses entities, and reads XML and binary lists; it is told to refuse 
 from __future__ import annotations
 
 import plistlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from xml.parsers.expat import ExpatError
+from xml.parsers import expat
 
+from ..errors import HostnameError, PinFormatError, PinSetError
 from ..pin import Pin
-from ._conversion import FormatError, located
+from ._base64 import refuse_placeholder
+from ._conversion import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
+
+    Path = tuple[str | int, ...]
 
 __all__ = ["Table", "dump", "load"]
 
@@ -43,20 +48,34 @@ class Table:
     Args:
         value: what stands there.
         file: in which file.
+        content: of that file.
         path: the keys that lead to it.
     """
 
-    def __init__(self, value: object, file: str, path: str = "") -> None:
+    def __init__(self, value: object, file: str, content: bytes, path: Path = ()) -> None:
         self.file = file
         self.path = path
+        self._content = content
         if not isinstance(value, dict):
             raise self.refuse("not a dictionary")
         self.values = value
 
-    def refuse(self, text: str, key: str | None = None) -> FormatError:
-        """Make the error that this is not as it should be."""
-        where = self.path if key is None else self._below(key)
-        return FormatError(f"{where}: {text}" if where else text, self.file)
+    def refuse(self, text: str, *below: str | int) -> FormatError:
+        """Make the error that this, or what is below it, is not as it should be."""
+        path = (*self.path, *below)
+        where = " > ".join(step for step in path if isinstance(step, str))
+        line = line_of(self._content, path)
+        return FormatError(f"{where}: {text}" if where else text, self.file, line)
+
+    @contextmanager
+    def located(self, *below: str | int) -> Iterator[None]:
+        """Say of a wrong pin or host where it stands."""
+        try:
+            yield
+        except FormatError as error:
+            raise self.refuse(error.text, *below) from None
+        except (HostnameError, PinFormatError, PinSetError) as error:
+            raise self.refuse(str(error), *below) from None
 
     def expect(self, keys: Collection[str]) -> None:
         """Refuse keys that are not among these."""
@@ -67,14 +86,14 @@ class Table:
     def table(self, key: str) -> Table | None:
         """Return the dictionary under a key; None if it is not there."""
         value = self.values.get(key)
-        return None if value is None else Table(value, self.file, self._below(key))
+        return None if value is None else self._table(value, key)
 
     def tables(self) -> list[tuple[str, Table]]:
         """Return the dictionaries under all keys."""
-        return [(key, Table(self.values[key], self.file, self._below(key))) for key in self.values]
+        return [(key, self._table(self.values[key], key)) for key in self.values]
 
-    def _below(self, key: str) -> str:
-        return f"{self.path} > {key}" if self.path else key
+    def _table(self, value: object, key: str) -> Table:
+        return Table(value, self.file, self._content, (*self.path, key))
 
     def boolean(self, key: str, default: bool) -> bool:
         """Return what is true or false."""
@@ -90,12 +109,61 @@ class Table:
             raise self.refuse("not an array of strings", key)
         return value
 
-    def pin(self, text: object, key: str) -> Pin:
-        """Read a pin, which here is base64 alone."""
+    def pin(self, text: object, *below: str | int) -> Pin:
+        """Read a pin, which here is base64 alone, with padding."""
         if not isinstance(text, str):
-            raise self.refuse("a pin is a string", key)
-        with located(self.file):
+            raise self.refuse("a pin is a string", *below)
+        with self.located(*below):
+            refuse_placeholder(text)
             return Pin("sha256/" + text)
+
+
+def line_of(content: bytes, path: Path) -> int | None:
+    """Tell on which line of a list in XML a value's key stands, or the value in an array.
+
+    Args:
+        content: what plistlib has read.
+        path: keys, and numbers in arrays; of a path that leads further than the list, the last step
+            that is there counts.
+
+    Returns:
+        None for a binary list, which has no lines, and where no step is there.
+    """
+    if content.startswith(b"bplist") or not path:
+        return None
+    lines: dict[Path, int] = {}
+    place: list[str | int] = []  # of the value that comes next
+    open_elements: list[str] = []
+    text: list[str] = []
+    parser = expat.ParserCreate()
+
+    def start(name: str, _: object) -> None:
+        if name == "key" or (open_elements and open_elements[-1] == "array"):
+            text.clear()
+        if name != "key" and open_elements and open_elements[-1] == "array":
+            place[-1] = int(place[-1]) + 1
+            lines.setdefault(tuple(place), parser.CurrentLineNumber)
+        if name in ("dict", "array"):
+            place.append("" if name == "dict" else -1)
+        open_elements.append(name)
+
+    def end(name: str) -> None:
+        open_elements.pop()
+        if name in ("dict", "array"):
+            place.pop()
+        elif name == "key" and place:
+            place[-1] = "".join(text)
+            lines.setdefault(tuple(place), parser.CurrentLineNumber)
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = text.append
+    try:
+        parser.Parse(content, True)
+    except expat.ExpatError:
+        return None
+    reached = (path[:length] for length in range(len(path), 0, -1))
+    return next((lines[step] for step in reached if step in lines), None)
 
 
 def load(file: str, content: bytes) -> Table:
@@ -105,8 +173,8 @@ def load(file: str, content: bytes) -> Table:
         FormatError: it is none, or has a key twice.
     """
     try:
-        return Table(plistlib.loads(content, dict_type=_Unique), file)
-    except ExpatError as error:
+        return Table(plistlib.loads(content, dict_type=_Unique), file, content)
+    except expat.ExpatError as error:
         raise FormatError(f"not XML: {error}", file, error.lineno) from None
     except NOT_A_LIST as error:
         raise FormatError(f"not a property list: {str(error) or 'not readable'}", file) from None

@@ -6,6 +6,7 @@ A document type is refused where it begins, so that no entity is ever declared, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
@@ -18,11 +19,18 @@ if TYPE_CHECKING:
 __all__ = ["Element", "escape", "parse", "quoteattr"]
 
 DEEPEST = 50
+LIKELY_MEANT = 0.75
+# as Android's build tools spell them
+BOOLEANS = {
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+NUMBERS = {"1": True, "0": False}
 
 
 @dataclass(slots=True)
 class Element:
-    """An element, with its text put together and stripped."""
+    """An element, with its text put together and stripped; `padded` tells that it was not."""
 
     name: str
     attributes: dict[str, str]
@@ -30,6 +38,9 @@ class Element:
     file: str
     children: list[Element] = field(default_factory=list)
     text: str = ""
+    padded: bool = False
+    has_comment: bool = False
+    ignored: list[str] = field(default_factory=list)
 
     def refuse(self, text: str) -> FormatError:
         """Make the error that this element is not as it should be."""
@@ -41,22 +52,40 @@ class Element:
         """Refuse everything that is not one of these.
 
         Attributes of other namespaces (`tools:...`, read by build tools) are none of the format's.
+        Its readers pass over others, too: these are noted in `ignored`, unless they are one of the
+        known ones misspelt.
         """
         for name in self.attributes:
-            if name not in attributes and ":" not in name:
-                raise self.refuse(f"unknown attribute {name!r}")
+            if name in attributes or ":" in name:
+                continue
+            lower = {known.lower(): known for known in attributes}
+            if near := get_close_matches(name.lower(), lower, n=1, cutoff=LIKELY_MEANT):
+                raise self.refuse(f"unknown attribute {name!r}; did you mean {lower[near[0]]!r}?")
+            self.ignored.append(name)
         for child in self.children:
             if child.name not in children:
                 raise child.refuse(f"not known inside <{self.name}>")
         if self.text and not text:
             raise self.refuse(f"text that means nothing: {self.text[:40]!r}")
 
-    def boolean(self, name: str) -> bool | None:
-        """Return an attribute that is true or false; None if it is not there."""
+    def single_text(self) -> str:
+        """Return a text that a comment would break in two, which readers of pieces refuse."""
+        if self.has_comment:
+            raise self.refuse("a comment inside: put it before or behind the element")
+        return self.text
+
+    def boolean(self, name: str, *, numbers: bool = False) -> bool | None:
+        """Return an attribute that is true or false; None if it is not there.
+
+        Args:
+            name: of the attribute.
+            numbers: whether 0 and 1 are false and true, too.
+        """
         value = self.attributes.get(name)
-        if value not in (None, "true", "false"):
+        known = {**BOOLEANS, **NUMBERS} if numbers else BOOLEANS
+        if value is not None and value not in known:
             raise self.refuse(f"{name} is true or false, not {value[:40]!r}")
-        return None if value is None else value == "true"
+        return None if value is None else known[value]
 
 
 def parse(content: bytes, file: str) -> Element:
@@ -82,10 +111,14 @@ def parse(content: bytes, file: str) -> Element:
 
     def end(_: str) -> None:
         element = open_elements.pop()
-        element.text = element.text.strip()
+        plain = element.text.strip()
+        element.padded, element.text = plain != element.text, plain
 
     def characters(text: str) -> None:
         open_elements[-1].text += text
+
+    def comment(_: str) -> None:
+        open_elements[-1].has_comment = True
 
     def document_type(*_: object) -> None:
         refuse("a document type (<!DOCTYPE>), which this format does not have")
@@ -93,6 +126,7 @@ def parse(content: bytes, file: str) -> Element:
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.CharacterDataHandler = characters
+    parser.CommentHandler = comment
     parser.StartDoctypeDeclHandler = document_type
     try:
         parser.Parse(content, True)

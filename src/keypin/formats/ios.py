@@ -6,14 +6,25 @@ NSPinnedCAIdentities with the keys of the CAs of its chain, and where both are g
 match; NSIncludesSubdomains covers the domain and hosts exactly one label below it; the pins never
 expire, and there is no report mode, exclusion or denied key. IP addresses count from iOS 17 on
 only, and which of two entries for a host decides is not said.
+
+A pin file need not say whether a key is a server's or an authority's, and a wrong guess has every
+server refused: so the keys in service have to be known, from `match = "leaf"`, `authority` or a
+certificate. Of others, such as backups, a server's is taken, which never accepts more.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..pinfile import HostEntry
-from ._conversion import Draft, Reading, located, only_file, pin_file, without_wildcard
+from ..pinfile import HostEntry, PinEntry
+from ._conversion import (
+    Draft,
+    FormatError,
+    Reading,
+    only_file,
+    pin_file,
+    without_wildcard,
+)
 from ._domains import domains, is_public_name
 from ._losses import loss
 from ._plist import dump, load
@@ -33,32 +44,87 @@ TITLE = "App Transport Security"
 FILE = "Info.plist"
 LEAF, CA, SPKI = "NSPinnedLeafIdentities", "NSPinnedCAIdentities", "SPKI-SHA256-BASE64"
 SUBDOMAINS = "NSIncludesSubdomains"
+SHOWN = 5
+
+
+class _Keys(NamedTuple):
+    """What is known of the keys of a domain.
+
+    Attributes:
+        in_service: those that a server may show, neither planned nor backup; all, if none is said
+            to be in service.
+        servers: those that are servers'.
+        authorities: those that are authorities'.
+        fitting: which list they may stand in; None if in either every server might be refused.
+    """
+
+    in_service: list[Pin]
+    servers: set[Pin]
+    authorities: set[Pin]
+
+    @property
+    def fitting(self) -> str | None:
+        if self.servers.intersection(self.in_service):
+            return LEAF
+        return CA if self.authorities.issuperset(self.in_service) else None
+
+    @property
+    def unknown(self) -> list[Pin]:
+        """Those in service of which too little is known."""
+        return [pin for pin in self.in_service if pin not in self.authorities] or self.in_service
 
 
 def export(pins: PinFile, certificates: Certificates) -> Draft:
     """Write the part of Info.plist that pins."""
     losses: list[Loss] = []
-    pinned = {
-        domain.name: _entry(domain, certificates, losses)
-        for domain in domains(pins.rules())
-        if domain.pins and is_public_name(domain.name)
-    }
+    wanted = [each for each in domains(pins.rules()) if each.pins and is_public_name(each.name)]
+    entries: dict[str, list[PinEntry]] = {}
+    for host in pins.hosts:
+        entries.setdefault(host.name.rpartition("*.")[2], []).extend(host.pins)
+    known = {each.name: _keys(each, entries[each.name], certificates) for each in wanted}
+    unknown = {name: keys.unknown for name, keys in known.items() if keys.fitting is None}
+    if unknown:
+        named = {entry.pin: entry.key for host in pins.hosts for entry in host.pins if entry.key}
+        raise FormatError(_refusal(unknown, named))
+    pinned = {domain.name: _entry(domain, known[domain.name], losses) for domain in wanted}
     files = {FILE: dump({"NSAppTransportSecurity": {"NSPinnedDomains": pinned}})}
     reading = read(files, ())
     undocumented = [each for each in reading.losses if each.name == "overlap-undocumented"]
     return Draft(files, reading.pins.pin_set(), (*losses, *undocumented))
 
 
-def _entry(domain: Domain, certificates: Certificates, losses: list[Loss]) -> dict[str, Any]:
-    cas = [pin for pin in domain.pins if pin in certificates and certificates[pin].is_ca]
-    unknown = [pin for pin in domain.pins if pin not in certificates]
-    key, listed = LEAF, list(domain.pins)
-    if domain.match == "chain" and cas == listed:
-        key = CA
-    elif domain.match == "chain":
-        listed = [pin for pin in listed if pin not in cas]
-        if unknown:
-            losses.append(loss("usage-unknown", domain.name, pins=unknown, how=LEAF))
+def _keys(domain: Domain, entries: Iterable[PinEntry], certificates: Certificates) -> _Keys:
+    shown = {entry.pin for entry in entries if entry.role in ("active", "retiring")}
+    authorities = {entry.pin for entry in entries if entry.authority}
+    authorities.update(pin for pin, certificate in certificates.items() if certificate.is_ca)
+    servers = set(domain.pins if domain.match == "leaf" else certificates) - authorities
+    return _Keys(
+        [pin for pin in domain.pins if pin in shown] or list(domain.pins),
+        servers,
+        authorities if domain.match == "chain" else set(),
+    )
+
+
+def _refusal(unknown: dict[str, list[Pin]], named: dict[Pin, str]) -> str:
+    def called(pin: Pin) -> str:
+        return f"{named[pin]} ({pin})" if pin in named else str(pin)
+
+    listed = [f"{name}: {', '.join(map(called, pins))}" for name, pins in unknown.items()]
+    more = f"; and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+    return (
+        f"of these keys it is not known whether they are servers' ({LEAF}) or authorities' ({CA}),"
+        f" and in the wrong list {TITLE} refuses every server: {'; '.join(listed[:SHOWN])}{more}."
+        ' Say so in the pin file, match = "leaf" for a host with servers\' keys or authority ='
+        ' "own" or "other" for an authority\'s key, or give their certificates (--certificates)'
+    )
+
+
+def _entry(domain: Domain, keys: _Keys, losses: list[Loss]) -> dict[str, Any]:
+    key = keys.fitting or LEAF
+    listed = [pin for pin in domain.pins if (pin in keys.authorities) == (key == CA)]
+    unknown = [pin for pin in listed if pin not in keys.servers | keys.authorities]
+    if unknown:
+        losses.append(loss("usage-unknown", domain.name, pins=unknown, how=LEAF))
     return {
         SUBDOMAINS: domain.subdomains,
         key: [{SPKI: str(pin).removeprefix("sha256/")} for pin in listed],
@@ -90,10 +156,13 @@ def _hosts(name: str, entry: Table, losses: list[Loss]) -> Iterator[HostEntry]:
     elif cas:
         losses.append(loss("ca-or-leaf", name))
     patterns = [name, f"*.{name}"] if entry.boolean(SUBDOMAINS, False) else [name]
-    with located(entry.file):
+    with entry.located():
         without_wildcard(name, f"; {SUBDOMAINS} is for that")
         for pattern in patterns:
-            yield HostEntry(pattern, leaves or cas, match="leaf" if leaves else None)
+            if leaves:
+                yield HostEntry(pattern, leaves, match="leaf")
+            else:
+                yield HostEntry(pattern, [PinEntry(pin, authority="other") for pin in cas])
 
 
 def _identities(entry: Table, key: str) -> list[Pin]:
@@ -101,10 +170,10 @@ def _identities(entry: Table, key: str) -> list[Pin]:
     listed = entry.values.get(key, [])
     if not isinstance(listed, list):
         raise entry.refuse("not an array", key)
-    for each in listed:
+    for index, each in enumerate(listed):
         if not isinstance(each, dict) or set(each) != {SPKI}:
-            raise entry.refuse(f"not a dictionary with {SPKI} and nothing else", key)
-        found.append(entry.pin(each[SPKI], key))
+            raise entry.refuse(f"not a dictionary with {SPKI} and nothing else", key, index)
+        found.append(entry.pin(each[SPKI], key, index, SPKI))
     return list(dict.fromkeys(found))
 
 

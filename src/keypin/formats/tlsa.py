@@ -6,9 +6,9 @@ certificate the server must send; selector 1 is the public key, matching type 1 
 the data of a record are a pin's digest. One record that matches will do. A name has records for
 each port; there are no patterns but DNS's own, which cannot stand below _443._tcp.
 
-What a record needs and a pin file does not say is whether a key is a server's or a CA's. A pin
-with `match = "leaf"` can only be a server's. Others are looked up in --certificates; where that
-does not tell, 3 1 1 is written, which never accepts more than the pin does.
+What a record needs and a pin file need not say is whether a key is a server's or a CA's. A pin
+with `match = "leaf"` can only be a server's, one marked `authority` a CA's. Others are looked up in
+--certificates; where that does not tell, 3 1 1 is written, which never accepts more than the pin.
 """
 
 from __future__ import annotations
@@ -51,9 +51,14 @@ def export(pins: PinFile, certificates: Certificates) -> Draft:
     """Write the records for port 443."""
     lines, rules = [], []
     losses = [loss("port-443-only")]
+    cas = {pin for pin, certificate in certificates.items() if certificate.is_ca}
+    marked = {
+        host.name: {entry.pin for entry in host.pins if entry.authority} for host in pins.hosts
+    }
     for host, rule in exact_hosts(pins).items():
         if is_public_name(host):
-            records = _records(host, rule, certificates, losses)
+            authorities = cas | marked[rule.host or ""]
+            records = _records(host, rule, certificates, authorities, losses)
             lines += [f"_443._tcp.{host}. IN TLSA {each}\n" for each in records]
             is_leaf = all(each.startswith(SERVER) for each in records)
             rules.append(Rule(host, rule.pins, "leaf" if is_leaf else "chain"))
@@ -61,13 +66,14 @@ def export(pins: PinFile, certificates: Certificates) -> Draft:
     return Draft({FILE: (HEAD + "".join(lines)).encode()}, PinSet(rules), tuple(losses))
 
 
-def _records(host: str, rule: Rule, certificates: Certificates, losses: list[Loss]) -> list[str]:
+def _records(
+    host: str, rule: Rule, certificates: Certificates, authorities: set[Pin], losses: list[Loss]
+) -> list[str]:
     usages = dict.fromkeys(rule.pins, SERVER)
     if rule.match == "chain":
-        unknown = [pin for pin in rule.pins if pin not in certificates]
-        for pin in rule.pins:
-            if pin in certificates and certificates[pin].is_ca:
-                usages[pin] = AUTHORITY
+        unknown = [pin for pin in rule.pins if pin not in certificates and pin not in authorities]
+        for pin in authorities.intersection(rule.pins):
+            usages[pin] = AUTHORITY
         if unknown:
             losses.append(loss("usage-unknown", host, pins=unknown, how=SERVER))
     return [f"{usage} {pin.digest.hex()}" for pin, usage in usages.items()]

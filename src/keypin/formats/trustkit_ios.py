@@ -4,8 +4,10 @@ https://github.com/datatheorem/TrustKit, parse_configuration.m, configuration_ut
 TSKPinningValidator.m: the exact name decides, then the longest that includes subdomains, of any
 depth; pinning is enforced unless TSKEnforcePinning is false; it ends, in UTC, with
 TSKExpirationDate; fewer than two pins are refused when the app starts, if they are enforced, and
-so are names that are not public. TSKExcludeSubdomainFromParentPolicy exempts one name, not what is
-below it, and may stand only where a wider entry includes it. Reports go to the maker of TrustKit
+so are names that are not below a public suffix, and public suffixes with TSKIncludeSubdomains.
+kSKExcludeSubdomainFromParentPolicy, which the documentation spells with a T in front and the source
+does not, exempts one name, not what is below it, and may stand only where a wider entry includes
+it. Reports go to the maker of TrustKit
 unless TSKDisableDefaultReportUri is true. On macOS, CAs that the user added are exempt unless
 TSKIgnorePinningForUserDefinedTrustAnchors is false.
 """
@@ -15,12 +17,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ..hostnames import normalise
 from ..pinfile import HostEntry
-from ._conversion import Draft, Reading, located, only_file, pin_file, without_wildcard
-from ._domains import domains, first_date_after, is_public_name
+from ._conversion import Draft, FormatError, Reading, only_file, pin_file, without_wildcard
+from ._domains import domains, first_date_after
 from ._losses import loss
 from ._plist import dump, load
-from .trustkit_android import refuse_a_single_pin
+from ._trustkit import is_known, refuse_a_single_pin, unknown, without_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,7 +37,8 @@ __all__ = ["TITLE", "export", "read"]
 
 TITLE = "TrustKit for iOS"
 FILE = "Info.plist"
-EXCLUDE = "TSKExcludeSubdomainFromParentPolicy"
+EXCLUDE = "kSKExcludeSubdomainFromParentPolicy"
+DOCUMENTED_EXCLUDE = "TSKExcludeSubdomainFromParentPolicy"
 SUBDOMAINS, ENFORCE, PINS = "TSKIncludeSubdomains", "TSKEnforcePinning", "TSKPublicKeyHashes"
 EXPIRES, REPORT_URIS = "TSKExpirationDate", "TSKReportUris"
 NO_DEFAULT_REPORT = "TSKDisableDefaultReportUri"
@@ -53,7 +57,7 @@ KEYS = (
 
 def export(pins: PinFile, certificates: Certificates) -> Draft:
     """Write the part of Info.plist that pins."""
-    wanted = [domain for domain in domains(pins.rules()) if is_public_name(domain.name)]
+    wanted, left_out = without_unknown(domains(pins.rules()), "ios", TITLE)
     refuse_a_single_pin(wanted)
     pinned = {
         domain.name: _entry(domain)
@@ -62,7 +66,7 @@ def export(pins: PinFile, certificates: Certificates) -> Draft:
     }
     configuration = {SWIZZLE: False, USER_ANCHORS: False, "TSKPinnedDomains": pinned}
     files = {FILE: dump({"TSKConfiguration": configuration})}
-    return Draft(files, read(files, ()).pins.pin_set())
+    return Draft(files, read(files, ()).pins.pin_set(), tuple(left_out))
 
 
 def _is_included(name: str, wanted: Iterable[Domain]) -> bool:
@@ -102,11 +106,22 @@ def read(files: Files, hosts: Sequence[str]) -> Reading:
 
 
 def _host(name: str, entry: Table, losses: list[Loss]) -> HostEntry:
-    with located(entry.file):
+    with entry.located():
         without_wildcard(name, f"; {SUBDOMAINS} is for that")
+        if (plain := normalise(name)) != name:
+            raise FormatError(f"{TITLE} compares names letter by letter: write {plain}")
+    if DOCUMENTED_EXCLUDE in entry.values:
+        raise entry.refuse(
+            f"TrustKit does not know it, whatever its documentation says: the constant in its"
+            f" source is {EXCLUDE}",
+            DOCUMENTED_EXCLUDE,
+        )
+    subdomains = entry.boolean(SUBDOMAINS, False)
+    if not is_known(name, subdomains, "ios"):
+        losses.append(unknown(name, TITLE, "read all the same"))
     if entry.boolean(EXCLUDE, False):
         entry.expect((EXCLUDE,))
-        with located(entry.file):
+        with entry.located():
             return HostEntry(name, exclude=True)
     entry.expect((*KEYS, EXCLUDE))
     expires = _expires(entry)
@@ -114,10 +129,11 @@ def _host(name: str, entry: Table, losses: list[Loss]) -> HostEntry:
         losses.append(loss("expiry-fails-open", name))
     if entry.strings(REPORT_URIS):
         losses.append(loss("report-uri-not-carried", name))
-    with located(entry.file):
+    pins = [entry.pin(text, PINS, index) for index, text in enumerate(entry.strings(PINS))]
+    with entry.located():
         return HostEntry(
-            f"**.{name}" if entry.boolean(SUBDOMAINS, False) else name,
-            dict.fromkeys(entry.pin(text, PINS) for text in entry.strings(PINS)),
+            f"**.{name}" if subdomains else name,
+            dict.fromkeys(pins),
             expires=expires,
             on_expiry=None if expires is None else "allow",
             mode=None if entry.boolean(ENFORCE, True) else "report",

@@ -53,7 +53,14 @@ def start_of(
     if published is not None and published > day:
         raise Impossible(f"published on {published}: that is behind the first day, {day}")
     names = _names(entry)
-    active = [one for one in entry.pins if one.role == "active" and not _is_later(one, day)]
+    servers = [one for one in entry.pins if one.authority is None]
+    active = [one for one in servers if one.role == "active" and not _is_later(one, day)]
+    if not active and any(one.authority and one.role == "active" for one in entry.pins):
+        raise Impossible(
+            f"of {entry.name}, only authorities' keys are in service: clients accept every key that"
+            " these certify, so that no change of a server's key breaks them, and only a change of"
+            " authority does. A plan is about the keys of servers"
+        )
     if not active:
         raise Impossible(
             f"no key of {entry.name} is in service on {day}: the pin file has none with role"
@@ -62,7 +69,7 @@ def start_of(
     in_service = tuple(names[one.pin] for one in active)
     dated = sorted(
         (one.not_before.date(), names[one.pin])
-        for one in entry.pins
+        for one in servers
         if one.not_before is not None
         and (one.role == "planned" or (one.role == "active" and _is_later(one, day)))
     )
@@ -85,10 +92,10 @@ def start_of(
         issued=issued or day,
         in_service=in_service,
         since=max((one.not_before.date() for one in active if one.not_before), default=None),
-        retiring=tuple(names[one.pin] for one in entry.pins if one.role == "retiring"),
+        retiring=tuple(names[one.pin] for one in servers if one.role == "retiring"),
         dated=tuple(dated),
         planned=tuple(
-            names[one.pin] for one in entry.pins if one.role == "planned" and one.not_before is None
+            names[one.pin] for one in servers if one.role == "planned" and one.not_before is None
         ),
         version=_version(f"version {file.version}", first, entry, file, names),
         number=file.version,
@@ -150,10 +157,15 @@ def _version(
         return Version(name, published, frozenset() if refuses else None)
     rule = entry.rule(file.defaults)
     expires = rule.expires
+    authorities = {one.pin for one in entry.pins if one.authority is not None}
     return Version(
         name,
         published,
-        frozenset(names.get(pin) or _unused(_short(pin), names) for pin in rule.pins),
+        frozenset(
+            names.get(pin) or _unused(_short(pin), names)
+            for pin in rule.pins
+            if pin not in authorities
+        ),
         None if expires is None else _first_day_from(expires),
         rule.on_expiry == "allow",
     )
