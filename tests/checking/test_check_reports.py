@@ -221,9 +221,8 @@ def test_a_candidate_is_rehearsed_without_any_network(
     monkeypatch.delattr(socket, "create_connection")
     files = credential.write(folder / "candidate")
     hosts = [HostEntry(HOST, [credential.pin, backup])]
-    accepted = check(
-        hosts, "--candidate", files.chain, "--at", "2026-12-01", "--fail-on", "critical"
-    )
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date()
+    accepted = check(hosts, "--candidate", files.chain, "--at", tomorrow, "--fail-on", "critical")
     assert (accepted.code, accepted.servers) == (0, [])
     hosts = [HostEntry(HOST, [backup, PinEntry(backup.pin.from_digest(bytes(32)))])]
     assert check(hosts, "--candidate", files.chain).code == 2

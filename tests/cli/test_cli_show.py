@@ -453,7 +453,9 @@ def test_a_target_that_fails_does_not_stop_the_others(keypin, tmp_path, credenti
         None,
     ]
     assert {frozenset(result) for result in results} == {
-        frozenset({"target", "verified", "reason", "chain", "sent", "server", "error"})
+        frozenset(
+            {"target", "verified", "reason", "cause", "advice", "chain", "sent", "server", "error"}
+        )
     }
 
 

@@ -100,6 +100,7 @@ class Contexts:
     Args:
         cafile: PEM file of the certificate authorities to trust; the system's if both are None.
         capath: directory of such files.
+        strict_x509: see `Pinner.create_context`.
 
     Raises:
         ssl.SSLError: no certificates in the `cafile`; another OSError: it cannot be read.
@@ -109,11 +110,13 @@ class Contexts:
         self,
         cafile: str | os.PathLike[str] | None = None,
         capath: str | os.PathLike[str] | None = None,
+        *,
+        strict_x509: bool | None = None,
     ) -> None:
-        self.preferred = verifying_context(cafile, capath)
+        self.preferred = verifying_context(cafile, capath, strict_x509=strict_x509)
         self.by_key: dict[KeyType, ssl.SSLContext] = {}
         for key, ciphers in CIPHERS.items():
-            context = self.by_key[key] = verifying_context(cafile, capath)
+            context = self.by_key[key] = verifying_context(cafile, capath, strict_x509=strict_x509)
             context.maximum_version = ssl.TLSVersion.TLSv1_2
             context.set_ciphers(ciphers)
 

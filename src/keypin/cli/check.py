@@ -33,7 +33,7 @@ from ..hostnames import normalise
 from .exit_codes import CommandError, ExitCode
 from .files import read_pin_file, written_atomically
 from .finding_lines import list_findings, summary_of
-from .options import Cafile, Capath, Timeout, authority_errors
+from .options import Cafile, Capath, StrictX509, Timeout, authority_errors, trust_store
 from .output import Page
 from .progress import progress_of
 from .rehearsals import rehearse_files
@@ -136,6 +136,7 @@ def check(
     ] = False,
     cafile: Cafile = None,
     capath: Capath = None,
+    strict_x509: StrictX509 = None,
     timeout: Timeout = 10.0,
     workers: Annotated[
         int,
@@ -229,13 +230,16 @@ def check(
         cafiles = [cafile] if cafile is not None else []
         names = [host for host, _ in (*named, *more)]
         files = [pins, *(against or ())]
-        inquiry.found(rehearse_files(candidate, files, names, at, cafiles))
+        inquiry.found(rehearse_files(candidate, files, names, at, cafiles, strict_x509))
     else:
         file = read_pin_file(pins)
-        judge = Judge(file, inquiry.started, expires_within)
+        store = None
         if not lint_only:
             with authority_errors(cafile, capath):
-                contexts = Contexts(cafile, capath)
+                contexts = Contexts(cafile, capath, strict_x509=strict_x509)
+            store = trust_store(cafile, capath)
+        judge = Judge(file, inquiry.started, expires_within, store, strict_x509)
+        if not lint_only:
             manner = Manner(timeout, workers, not one_key, family)
             targets = targets_of(file, where, named, more)
             _refuse_strangers(where, judge, targets)
