@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +17,7 @@ from .paths import ClientKind, server_paths
 from .unverified import Explanation, Unverified, explain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from ..inspection import Inspection
@@ -41,6 +41,7 @@ class Code(StrEnum):
 
     PIN_MATCHED = "pin-matched"
     PIN_MISMATCH = "pin-mismatch"
+    SEVERAL_SERVERS = "several-servers"
     KEY_DENIED = "key-denied"
     NOT_VERIFIED = "not-verified"
     REFUSED_BY_SOME = "refused-by-some"
@@ -113,6 +114,8 @@ class Judge:
         self._entries = {host.name: host for host in file.hosts}
         self._records: defaultdict[str, _Record] = defaultdict(_Record)
         self._certificates: set[tuple[str, bytes]] = set()
+        # many hosts may have one certificate
+        self._paths: dict[tuple[tuple[bytes, ...], str, bool | None], dict[ClientKind, Paths]] = {}
 
     def seen(self, entry: HostEntry) -> frozenset[Pin] | None:
         """The pins of an entry that servers showed; None if no server was seen for it."""
@@ -137,6 +140,15 @@ class Judge:
             findings += self._expiries(sighting, sighting.inspection)
             if entry is not None and sighting.inspection.broken_off is None:
                 findings += self._backups(sighting, sighting.inspection, entry)
+        return findings
+
+    def compare(self, sightings: Sequence[Sighting]) -> list[Finding]:
+        """What it means that an address showed several things, one after the other."""
+        findings = []
+        for key in dict.fromkeys(each.key for each in sightings):
+            alike = [each for each in sightings if each.key == key and each.inspection is not None]
+            if len(alike) > 1:
+                findings.append(_several(alike))
         return findings
 
     def summing_up(self, *, whole_file: bool) -> list[Finding]:
@@ -253,6 +265,11 @@ class Judge:
     ) -> dict[ClientKind, Paths]:
         """What clients on other versions of Python make of what was sent."""
         strict = self._strict_x509 if strict_x509 is None else strict_x509
+        # that the certificate is for the host is no question where that was verified
+        asked = "" if inspection.is_verified else inspection.server_name
+        known = self._paths.get((inspection.sent, asked, strict))
+        if known is not None:
+            return known
         found: dict[ClientKind, Paths] = {}
         if self._store is None or not inspection.sent:
             return found
@@ -261,6 +278,7 @@ class Judge:
             if kind is not ClientKind.here():
                 with suppress(CertificateFormatError, ValueError):  # strangers send anything
                     found[kind] = server_paths(sent, self._store, kind, name, self._now, strict)
+        self._paths[sent, asked, strict] = found
         return found
 
     def _on_other_pythons(self, sighting: Sighting, inspection: Inspection) -> Iterator[Finding]:
@@ -385,6 +403,29 @@ class Judge:
                 advice=advice,
                 pin=str(each.pin),
             )
+
+
+def _several(alike: Sequence[Sighting]) -> Finding:
+    """One address that showed several certificates for a type of key."""
+    keys: defaultdict[str, int] = defaultdict(int)
+    for each in alike:
+        if each.inspection is None:
+            continue
+        for pin in pins_of((each.inspection.verified or each.inspection.sent)[:1]):
+            keys[str(pin or "a key that cannot be read")] += each.shown_in
+    what = f"{len(keys)} keys" if len(keys) > 1 else f"{len(alike)} chains for one key"
+    shown = _listed(f"{key} in {count}" for key, count in keys.items())
+    first = replace(alike[0], shown_in=alike[0].connections)
+    return Finding(
+        Severity.OK,
+        Code.SEVERAL_SERVERS,
+        first.target.host,
+        f"several servers behind one address: {first.connections} connections showed {what}"
+        f" ({shown})",
+        first.where,
+        "There may be more that were not met: --repeat connects more often, --connect-to leads to"
+        " one of them.",
+    )
 
 
 def _badly_sent(sighting: Sighting, inspection: Inspection) -> Iterator[Finding]:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..checking.findings import Severity
-from ..checking.judgement import Judge
+from ..checking.findings import Finding, Severity
+from ..checking.judgement import Code, Judge
 from ..checking.lint import lint
 from ..checking.live import Contexts, Manner, look_at
 from ..checking.reports import (
@@ -34,7 +34,7 @@ from .exit_codes import CommandError, ExitCode
 from .files import read_pin_file, written_atomically
 from .finding_lines import list_findings, summary_of
 from .options import Cafile, Capath, StrictX509, Timeout, authority_errors, trust_store
-from .output import Page
+from .output import Page, complain
 from .progress import progress_of
 from .rehearsals import rehearse_files
 from .targets import Server
@@ -42,7 +42,6 @@ from .targets import Server
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..checking.findings import Finding
     from ..checking.live import Sighting
     from ..checking.targets import HostAndPort, Target
     from ..pin import Pin
@@ -60,6 +59,7 @@ keypin check --candidate new-chain.pem --at 2027-01-01 --against pins-6.toml
 
 DAYS = re.compile(r"([0-9]{1,5})d?")
 MOST_WORKERS = 1000
+MOST_CONNECTIONS = 1000
 
 
 def _days(text: str) -> timedelta:
@@ -134,6 +134,17 @@ def check(
             " or ECDSA).",
         ),
     ] = False,
+    repeat: Annotated[
+        int,
+        typer.Option(
+            "--repeat",
+            metavar="NUMBER",
+            min=1,
+            max=MOST_CONNECTIONS,
+            help="Connect so often to each address: a load balancer may have servers with different"
+            " keys behind it.",
+        ),
+    ] = 3,
     cafile: Cafile = None,
     capath: Capath = None,
     strict_x509: StrictX509 = None,
@@ -240,14 +251,21 @@ def check(
             store = trust_store(cafile, capath)
         judge = Judge(file, inquiry.started, expires_within, store, strict_x509)
         if not lint_only:
-            manner = Manner(timeout, workers, not one_key, family)
+            manner = Manner(timeout, workers, not one_key, repeat, family)
             targets = targets_of(file, where, named, more)
             _refuse_strangers(where, judge, targets)
             inquiry.look(judge, targets, contexts, manner)
-            inquiry.found(judge.summing_up(whole_file=not named))
-        only = [host for host, _ in (*named, *more)] if named else None
-        inquiry.read(judge, _entries(judge, only), expires_within)
+        if not inquiry.interrupted:
+            if not lint_only:
+                inquiry.found(judge.summing_up(whole_file=not named))
+            only = [host for host, _ in (*named, *more)] if named else None
+            inquiry.read(judge, _entries(judge, only), expires_within)
     report = inquiry.report()
+    if inquiry.interrupted:
+        output.end(report)
+        unwritten = [str(path) for path in (junit, prometheus) if path is not None]
+        complain(f"interrupted{_listed_as_unwritten(unwritten)}")
+        return report.exit_code
     if junit is not None:
         _write(junit, junit_report(report))
     if prometheus is not None:
@@ -267,6 +285,7 @@ class _Inquiry:
         self._sightings: list[Sighting] = []
         self._entries: list[HostEntry] = []
         self._seen: dict[str, frozenset[Pin]] = {}
+        self.interrupted = False
 
     def found(self, findings: Iterable[Finding]) -> None:
         """Keep findings."""
@@ -277,22 +296,34 @@ class _Inquiry:
     def look(
         self, judge: Judge, targets: Sequence[Target], contexts: Contexts, manner: Manner
     ) -> None:
-        """Look at servers, and judge what they show."""
-        due = []
+        """Look at servers, and judge what they show; Ctrl-C ends it, and what is known stays."""
+        due: list[Target] = []
         for target in targets:
             if (reason := judge.unnecessary(target)) is not None:
                 self.found([reason])
             else:
                 due.append(target)
-        with progress_of("connections") as progress:
-            for seen in look_at(due, contexts, manner, progress):
-                for sighting in seen:
-                    self._sightings.append(sighting)
-                    self._output.server(sighting)
-                    self.found(judge.judge(sighting))
+        try:
+            with progress_of("connections") as progress:
+                for seen in look_at(due, contexts, manner, progress):
+                    for sighting in seen:
+                        self._output.server(sighting)
+                        self.found(judge.judge(sighting))
+                    self.found(judge.compare(seen))
+                    self._sightings += seen
+        except KeyboardInterrupt:
+            self.interrupted = True
+            self.found(_not_reached(target) for target in due if not self._is_known(target))
         # they answered in an order of their own
         order = {target: number for number, target in enumerate(due)}
         self._sightings.sort(key=lambda each: (order[each.target], each.address or "", each.port))
+
+    def _is_known(self, target: Target) -> bool:
+        """Whether all addresses of a server have answered, or failed."""
+        seen = [each for each in self._sightings if each.target == target]
+        return bool(seen) and len({(each.address, each.port) for each in seen}) >= max(
+            each.addresses for each in seen
+        )
 
     def read(self, judge: Judge, entries: list[HostEntry], expires_within: timedelta) -> None:
         """Look at the file itself."""
@@ -318,6 +349,7 @@ class _Inquiry:
             self._sightings,
             self._seen,
             self._entries,
+            self.interrupted,
         )
 
 
@@ -361,6 +393,15 @@ def _entries(judge: Judge, hosts: Sequence[str] | None) -> list[HostEntry]:
         if (entry := judge.entry_of(host)) is not None and not entry.exclude
     }
     return list(found.values())
+
+
+def _not_reached(target: Target) -> Finding:
+    text = "the check was interrupted before all addresses of this host had answered"
+    return Finding(Severity.UNKNOWN, Code.NOT_CHECKED, target.host, text, f"port {target.port}")
+
+
+def _listed_as_unwritten(paths: Sequence[str]) -> str:
+    return f"; not written: {', '.join(paths)}" if paths else ""
 
 
 def _write(path: Path, content: bytes) -> None:
