@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import sys
 from collections import defaultdict
@@ -30,8 +29,9 @@ from ..checking.starttls import PORTS
 from ..checking.targets import Where, targets_of
 from ..errors import HostnameError
 from ..hostnames import normalise
+from .durations import duration
 from .exit_codes import CommandError, ExitCode
-from .files import read_pin_file, written_atomically
+from .files import PROMETHEUS, read_pin_file, refuse_other_name, written_atomically
 from .finding_lines import list_findings, summary_of
 from .options import Cafile, Capath, StrictX509, Timeout, authority_errors, trust_store
 from .output import Page, complain
@@ -57,15 +57,8 @@ keypin check --lint --expires-within 60d --junit keypin.xml
 keypin check --candidate new-chain.pem --at 2027-01-01 --against pins-6.toml
 """
 
-DAYS = re.compile(r"([0-9]{1,5})d?")
 MOST_WORKERS = 1000
 MOST_CONNECTIONS = 1000
-
-
-def _days(text: str) -> timedelta:
-    if (read := DAYS.fullmatch(text)) is None:
-        raise typer.BadParameter(f"a number of days, such as 30d, not {text!r}")
-    return timedelta(days=int(read[1]))
 
 
 def _moment(text: str) -> datetime:
@@ -163,9 +156,10 @@ def check(
         timedelta,
         typer.Option(
             "--expires-within",
-            metavar="DAYS",
-            parser=_days,
-            help="Warn of pins and certificates that expire sooner.",
+            metavar="TIME",
+            parser=duration,
+            help="Warn of pins and certificates that expire sooner: 30d unless given, or 6w,"
+            " 48h; 30 is 30d.",
             show_default=False,
         ),
     ] = "30d",  # type: ignore[assignment]
@@ -200,14 +194,15 @@ def check(
         bool, typer.Option("--jsonl", help="Write JSON Lines, each as soon as it is known.")
     ] = False,
     junit: Annotated[
-        Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML there, too.")
+        Path | None,
+        typer.Option("--junit", metavar="FILE", help="Write JUnit XML there, too (.xml)."),
     ] = None,
     prometheus: Annotated[
         Path | None,
         typer.Option(
             "--prometheus",
             metavar="FILE",
-            help="Write metrics for the textfile collector there, too.",
+            help="Write metrics for the textfile collector there, too (.prom).",
         ),
     ] = None,
 ) -> int:
@@ -227,6 +222,12 @@ def check(
         raise CommandError(ExitCode.USAGE, "--at and --against are for --candidate")
     if candidate and capath is not None:
         raise CommandError(ExitCode.USAGE, "--capath is not for --candidate: use --cafile")
+    for path, kind, option in (
+        (junit, "JUnit XML", "--junit"),
+        (prometheus, PROMETHEUS, "--prometheus"),
+    ):
+        if path is not None:
+            refuse_other_name(path, kind, option)
     named = [_host_and_port(text) for text in hosts or ()]
     more = [_host_and_port(text) for text in also or ()]
     where = Where(

@@ -15,7 +15,7 @@ from ..inspection import verifying_context
 from .certificates import summarise
 from .connections import SELF_SIGNED_LEAF, unverified_error, verification_error
 from .exit_codes import CommandError, ExitCode
-from .files import new_file, refuse_to_overwrite
+from .files import new_file, refuse_other_name, refuse_to_overwrite
 from .findings import ask
 from .listing import list_details
 from .options import (
@@ -66,6 +66,7 @@ def fetch(
     """
     target = Server.parse(server)
     name = server_name(servername)
+    refuse_other_name(output, "a certificate in DER", "--output")
     refuse_to_overwrite(output, force=force)
     with authority_errors(cafile, None):
         context = verifying_context(cafile, strict_x509=strict_x509)

@@ -13,6 +13,7 @@ from ..checking.paths import TrustStore
 from ..errors import HostnameError
 from ..hostnames import normalise
 from .certificate_files import read_certificates
+from .durations import seconds
 from .exit_codes import CommandError, ExitCode
 
 if TYPE_CHECKING:
@@ -29,12 +30,6 @@ __all__ = [
     "server_name",
     "trust_store",
 ]
-
-
-def positive(seconds: float) -> float:
-    if not 0 < seconds < float("inf"):
-        raise typer.BadParameter("a number of seconds above 0")
-    return seconds
 
 
 Cafile = Annotated[
@@ -66,7 +61,7 @@ Timeout = Annotated[
         "--timeout",
         metavar="SECONDS",
         help="Give up when one step (connecting, the handshake, an answer) takes longer.",
-        callback=positive,
+        parser=seconds,
     ),
 ]
 StrictX509 = Annotated[

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,8 +17,9 @@ from ..planning.clients import days
 from ..planning.picture import draw
 from ..planning.start import start_of
 from ..planning.story import first_break, notes, settings, tell
+from . import durations
 from .exit_codes import CommandError, ExitCode
-from .files import new_file, read_pin_file, refuse_to_overwrite
+from .files import SVG, new_file, read_pin_file, refuse_other_name, refuse_to_overwrite
 from .options import Force
 from .output import Page
 
@@ -42,30 +42,9 @@ CLIENTS_BREAK = 2
 JSON_VERSION = 1
 BEHIND_THE_DATE = 12
 MOST_LEFT_BEHIND = 3
-DURATION = re.compile(r"([0-9]{1,5})([dwy])")
-DAYS = {"d": 1, "w": 7, "y": 365}
-LONGEST = 36_500
+USUAL_HORIZON = 2 * 365
 LONGEST_HORIZON = 10 * 366
 YEARS = range(1990, 2201)
-
-
-def _duration(text: str) -> int:
-    match = DURATION.fullmatch(text)
-    if match is None:
-        raise typer.BadParameter(
-            f"{text!r} is not a time in whole days: 30d, 6w (of 7 days) or 2y (of 365 days); up to"
-            " a day counts as 1d"
-        )
-    number = int(match[1]) * DAYS[match[2]]
-    if number > LONGEST:
-        raise typer.BadParameter(f"{text!r} is more than 100y")
-    return number
-
-
-def _some_time(text: str) -> int:
-    if number := _duration(text):
-        return number
-    raise typer.BadParameter(f"{text!r} is no time: 1d is the least")
 
 
 def _date(text: str) -> date:
@@ -79,7 +58,7 @@ def _date(text: str) -> date:
 
 
 def _time(help: str, *names: str, least: int = 1) -> Any:
-    read = _some_time if least else _duration
+    read = durations.some_days if least else durations.days
     return typer.Option(*names, metavar="TIME", parser=read, help=help)
 
 
@@ -213,7 +192,7 @@ def plan(
         ),
     ] = False,
     svg: Annotated[
-        Path | None, typer.Option("--svg", metavar="FILE", help="Draw the plan, as SVG.")
+        Path | None, typer.Option("--svg", metavar="FILE", help="Draw the plan, as SVG (.svg).")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     force: Force = False,
@@ -221,7 +200,7 @@ def plan(
     """Show when keys and pins change, and which clients break.
 
     A new pin file is with all clients that update after --adoption and --refresh together; only
-    then may a key that it brought go into service. TIME is 30d, 6w or 2y.
+    then may a key that it brought go into service. TIME is 30d, 6w, 2y or 48h; 30 is 30d.
 
     Exits with 0 if no client breaks, 2 if some do, 64 if it is impossible, and says why.
     """
@@ -241,12 +220,13 @@ def plan(
             ExitCode.USAGE, "--host, --published and --against belong to a pin file: --pins FILE"
         )
     first = start or datetime.now(UTC).date()
-    last = until or first + days(horizon or 2 * DAYS["y"])
+    last = until or first + days(horizon or USUAL_HORIZON)
     if not 0 < (last - first).days <= LONGEST_HORIZON:
         raise CommandError(
             ExitCode.USAGE, f"from {first} to {last}: the last day is up to ten years later"
         )
     if svg is not None:
+        refuse_other_name(svg, SVG, "--svg")
         refuse_to_overwrite(svg, force=force)
     policy = Policy(
         adoption=adoption or 0,

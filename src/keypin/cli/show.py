@@ -81,18 +81,24 @@ def show(
     now = datetime.now(UTC)
     findings: list[Finding] = []
     page = Page()
-    for text, target in chosen:
-        finding = look_at(text, target, context, name, timeout)
-        if finding.server is not None and not finding.server.is_verified:
-            why = explanation(finding.server, trust_store(cafile, capath), strict_x509)
-            finding = replace(finding, explanation=why)
-        if not json_:
-            if finding.error is None and any(before.error is None for before in findings):
-                page.line()
-            _write(page, finding, now)
-        findings.append(finding)
-    if json_:
+    interrupted = False
+    try:
+        for text, target in chosen:
+            finding = look_at(text, target, context, name, timeout)
+            if finding.server is not None and not finding.server.is_verified:
+                why = explanation(finding.server, trust_store(cafile, capath), strict_x509)
+                finding = replace(finding, explanation=why)
+            if not json_:
+                if finding.error is None and any(before.error is None for before in findings):
+                    page.line()
+                _write(page, finding, now)
+            findings.append(finding)
+    except KeyboardInterrupt:  # what is known is told all the same
+        interrupted = True
+    if json_ and (findings or not interrupted):
         sys.stdout.write(json.dumps(as_json(findings, now), indent=2) + "\n")
+    if interrupted:
+        return ExitCode.INTERRUPTED
     return next((found.exit_code for found in findings if found.exit_code), ExitCode.OK)
 
 
