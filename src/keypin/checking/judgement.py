@@ -13,7 +13,7 @@ from ..errors import CertificateFormatError
 from ..pinset import subject_of
 from .certificates import facts_of, pins_of
 from .findings import Finding, Severity
-from .paths import ClientKind, server_paths
+from .paths import UNREADABLE, ClientKind, server_paths
 from .unverified import Explanation, Unverified, explain
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ class Judge:
         sent, name = inspection.sent, inspection.server_name
         for kind in ClientKind:
             if kind is not ClientKind.here():
-                with suppress(CertificateFormatError, ValueError):  # strangers send anything
+                with suppress(CertificateFormatError, *UNREADABLE):  # strangers send anything
                     found[kind] = server_paths(sent, self._store, kind, name, self._now, strict)
         self._paths[sent, asked, strict] = found
         return found

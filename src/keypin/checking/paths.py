@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 __all__ = [
+    "LONGEST_PATH",
     "UNREADABLE",
     "ClientKind",
     "Paths",

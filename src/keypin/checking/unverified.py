@@ -21,6 +21,7 @@ from ..pinset import subject_of
 from .candidate import names_of
 from .certificates import facts_of
 from .paths import (
+    LONGEST_PATH,
     UNREADABLE,
     ClientKind,
     is_authority,
@@ -86,7 +87,7 @@ def explain(case: Unverified) -> Explanation:
     try:
         cause, advice = _explain(case)
         return Explanation(cause, advice[:1].upper() + advice[1:])
-    except (CertificateFormatError, ValueError):  # a stranger's certificate, which may be anything
+    except (CertificateFormatError, *UNREADABLE):  # a stranger's certificate, which may be anything
         return Explanation("a certificate of the server cannot be read")
 
 
@@ -112,7 +113,7 @@ def _explain(case: Unverified) -> Explanation:
 def _path(sent: Sequence[bytes]) -> list[bytes]:
     """The server's certificate, and behind it each one's issuer, as far as they were sent."""
     path = [sent[0]]
-    while not _is_root(path[-1]):
+    while len(path) < LONGEST_PATH and not _is_root(path[-1]):
         above = [each for each in sent if each not in path and issued(path[-1], each)]
         if not above:
             break

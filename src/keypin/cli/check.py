@@ -81,7 +81,7 @@ def check(
         "pins.toml"
     ),
     lint_only: Annotated[
-        bool, typer.Option("--lint", help="Only read the file; no network.")
+        bool, typer.Option("--lint", help="Look for faults in the pin file alone; no network.")
     ] = False,
     also: Annotated[
         list[str] | None,
@@ -174,24 +174,33 @@ def check(
     ] = None,
     at: Annotated[
         datetime | None,
-        typer.Option("--at", metavar="DATE", parser=_moment, help="Rehearse for that day."),
+        typer.Option(
+            "--at",
+            metavar="DATE",
+            parser=_moment,
+            help="With --candidate: on that day, such as 2027-01-01; now unless given.",
+        ),
     ] = None,
     against: Annotated[
         list[Path] | None,
         typer.Option(
             "--against",
             metavar="FILE",
-            help="Rehearse for clients with this older pin file, too. Repeatable.",
+            help="With --candidate: for clients that still carry this pin file, too. Repeatable.",
         ),
     ] = None,
     fail_on: Annotated[
         Literal["warning", "critical"],
-        typer.Option("--fail-on", help="What is not ok; what is unknown never is."),
+        typer.Option(
+            "--fail-on",
+            help="From what on the exit code is not 0. With critical, warnings are listed, and the"
+            " code is 0; what is unknown is 3 with either.",
+        ),
     ] = "warning",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Do not list what is ok.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")] = False,
     jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="Write JSON Lines, each as soon as it is known.")
+        bool, typer.Option("--jsonl", help="Write JSON Lines instead, each as soon as it is known.")
     ] = False,
     junit: Annotated[
         Path | None,
@@ -208,10 +217,12 @@ def check(
 ) -> int:
     """Check a pin file against its servers and what is to come.
 
-    Without HOST it checks all hosts of the file, at each of their addresses. It sends them
-    nothing but the handshake.
+    Without HOST, all hosts of the file are checked, at each of their addresses. Servers get
+    handshakes and nothing else. With --candidate nothing is connected to: it tells whether clients
+    would accept a certificate or key that no server shows yet.
 
-    Exit codes: 0 ok, 1 warning, 2 critical, 3 unknown; unreachable is unknown.
+    Exit codes: 0 all is well; 1 warning, it works today; 2 critical, clients are refused or not
+    protected; 3 unknown, such as a host that cannot be reached; 130 Ctrl-C.
     """
     _refuse_contradictions(
         {"--json": json_, "--jsonl": jsonl},

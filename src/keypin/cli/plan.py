@@ -70,14 +70,18 @@ def plan(
     adoption: Annotated[
         int | None,
         _time(
-            "Until practically every client has installed what was released.",
+            "How long it takes until practically every client has installed a release.",
             "--adoption",
             least=0,
         ),
     ] = None,
     refresh: Annotated[
         int | None,
-        _time("How often a running client looks for new pins over the air.", "--refresh", least=0),
+        _time(
+            "How often a running client fetches new pins; for those that get them over the air.",
+            "--refresh",
+            least=0,
+        ),
     ] = None,
     lifetime: Annotated[
         int | None,
@@ -90,12 +94,12 @@ def plan(
     renew_before: Annotated[
         int | None,
         _time(
-            "Renew with this much of it left; a third unless given.",
+            "Renew when so much of the lifetime is left; a third unless given.",
             "--renew-before",
         ),
     ] = None,
     reuse_key: Annotated[
-        bool, typer.Option("--reuse-key", help="Renewals keep the key; so unless given.")
+        bool, typer.Option("--reuse-key", help="Renewals keep the key; this is the default.")
     ] = False,
     new_key_each_renewal: Annotated[
         bool,
@@ -105,7 +109,10 @@ def plan(
     ] = False,
     rotate_every: Annotated[
         int | None,
-        _time("Renewals keep the key, until it has been in service so long.", "--rotate-every"),
+        _time(
+            "Renewals keep the key, and after so long in service the next one takes its place.",
+            "--rotate-every",
+        ),
     ] = None,
     keys_ahead: Annotated[
         int | None,
@@ -114,15 +121,15 @@ def plan(
             metavar="N",
             min=0,
             max=1000,
-            help="Make keys ahead, and have the pins of the next N in the pin file; as many as it"
-            " takes unless given, but none with --new-key-each-renewal.",
+            help="Make keys before they are needed, and have the pins of the next N in the pin"
+            " file; as many as it takes unless given, but none with --new-key-each-renewal.",
         ),
     ] = None,
     hold: Annotated[
         int | None,
         _time(
-            "With --new-key-each-renewal: publish the new pin, and show the new certificate so"
-            " much later.",
+            "With --new-key-each-renewal: publish the new pin at once, and let servers show the new"
+            " certificate so much later.",
             "--hold",
             least=0,
         ),
@@ -137,15 +144,16 @@ def plan(
     pins_expire: Annotated[
         int | None,
         _time(
-            "Publish every pin file with an expiry so much later; unless given, new ones have that"
-            " of the first.",
+            "Write an expiry into every pin file, so long after it is published; unless given, new"
+            " ones have that of the first.",
             "--pins-expire",
         ),
     ] = None,
     private_ca: Annotated[
         bool,
         typer.Option(
-            "--private-ca", help="The certificates are from a private CA, and last as long as told."
+            "--private-ca",
+            help="The certificates are from a private CA, which no limit of public CAs binds.",
         ),
     ] = False,
     pins: Annotated[
@@ -153,18 +161,21 @@ def plan(
         typer.Option(
             "--pins",
             metavar="FILE",
-            help="The newest pin file. Unless given: two keys, known to all clients.",
+            help="Begin with this pin file, the newest. Unless given: with two keys whose pins all"
+            " clients have.",
         ),
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option("--host", metavar="HOST", help="Whose pins, where the file has several."),
+        typer.Option(
+            "--host", metavar="HOST", help="The host that it is about, where the file has several."
+        ),
     ] = None,
     published: Annotated[
         date | None,
         _day(
-            "When that file was published. Unless given: on the first day, if there are older"
-            " ones; else long ago.",
+            "When the file of --pins was published. Unless given: on the first day, if there is"
+            " --against; else so long ago that all clients have it.",
             "--published",
         ),
     ] = None,
@@ -181,9 +192,9 @@ def plan(
         _day("When the certificate in service was issued; the first day unless given.", "--issued"),
     ] = None,
     start: Annotated[date | None, _day("The first day; today unless given.", "--start")] = None,
-    until: Annotated[date | None, _day("The last day.", "--until")] = None,
+    until: Annotated[date | None, _day("The last day; instead of --horizon.", "--until")] = None,
     horizon: Annotated[
-        int | None, _time("The last day is so much later; 2y unless given.", "--horizon")
+        int | None, _time("How long the plan is; 2y unless given.", "--horizon")
     ] = None,
     left_behind: Annotated[
         bool,
