@@ -82,6 +82,11 @@ def test_a_short_call_is_one_line():
     ]
 
 
+def test_a_call_is_as_strict_as_the_fetch_was():
+    lines = python_lines(Path("my.cer"), Target("::1"), None, strict_x509=False)
+    assert "    strict_x509=False," in lines
+
+
 REFUSED: dict[str, tuple[Callable[[Authority], Credential], str]] = {
     "another authority": (
         lambda _: Authority("stranger").issue("localhost"),

@@ -157,25 +157,30 @@ def look_at(
         targets: the servers.
         contexts: whom to trust.
         manner: how to look.
-        progress: told how many steps are done, and how many are known to be needed.
+        progress: told how many targets are done, and how many there are.
     """
     with _workers(manner.workers) as (todo, done), _ctrl_c_behind(done):
-        known = over = 0
-        for target in targets:
+        # how many addresses of each are still to answer; None while that is not known
+        missing: dict[Target, int | None] = dict.fromkeys(targets)
+        count = len(missing)
+        progress(0, count)
+        for target in missing:
             todo.put(partial(_places, target, manner.family))
-            known += 1
-        while over < known:
+        while missing:
             outcome = done.get()
             if isinstance(outcome, BaseException):
                 raise outcome
             if isinstance(outcome, list):
+                missing[outcome[0].target] = len(outcome)
                 for place in outcome:
                     todo.put(partial(_look, place, contexts, manner))
-                known += len(outcome)
-            over += 1
-            progress(over, known)
-            if isinstance(outcome, tuple):
-                yield outcome
+                continue
+            target = outcome[0].target
+            missing[target] = left = (missing[target] or 1) - 1
+            if not left:
+                del missing[target]
+            progress(count - len(missing), count)
+            yield outcome
 
 
 @contextmanager
@@ -250,6 +255,8 @@ def _places(target: Target, family: int) -> _Outcome:
         why = f"no address: {error.strerror}"
         return (Sighting(target, None, target.port, failure=failure, error=why),)
     addresses = dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)
+    if not addresses:
+        return (Sighting(target, None, target.port, failure="no-address", error="no address"),)
     return [_Place(target, address, target.port, len(addresses)) for address in addresses]
 
 

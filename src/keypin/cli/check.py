@@ -316,7 +316,7 @@ class _Inquiry:
             else:
                 due.append(target)
         try:
-            with progress_of("connections") as progress:
+            with progress_of("hosts") as progress:
                 for seen in look_at(due, contexts, manner, progress):
                     for sighting in seen:
                         self._output.server(sighting)

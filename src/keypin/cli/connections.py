@@ -47,7 +47,10 @@ def verification_error(where: str, reason: str, code: int) -> CommandError:
         code: X509_V_ERR_*.
     """
     message = f"{where} is not verified: {reason}"
-    return CommandError(ExitCode.NOT_VERIFIED, "\n".join([message, *advice(code)]))
+    more = advice(code) or [f"keypin show {where} tells more."]
+    if code in UNTRUSTED:
+        more.append(f"keypin show {where} names the certificate that is missing.")
+    return CommandError(ExitCode.NOT_VERIFIED, "\n".join([message, *more]))
 
 
 def explanation(found: Inspection, store: TrustStore, strict_x509: bool | None) -> Explanation:
@@ -82,8 +85,8 @@ def advice(code: int) -> list[str]:
         ]
     if code in UNTRUSTED:
         return [
-            "Either the server does not send the certificates of its intermediates, or its root is",
-            "not trusted; keypin show HOST[:PORT] names the one that is missing.",
+            "Either the server does not send the certificates of its intermediates, or its root is"
+            " not trusted (--cafile FILE)."
         ]
     if code in {HOSTNAME_MISMATCH, IP_ADDRESS_MISMATCH}:
         return ["If the server goes by another name, connect to it by that name."]

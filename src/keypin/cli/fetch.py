@@ -82,7 +82,10 @@ def fetch(
     page.line()
     page.line("To pin it in a program:")
     page.line()
-    page.verbatim(*python_lines(output, Server(found.server_name, found.port), cafile), indent=2)
+    lines = python_lines(
+        output, Server(found.server_name, found.port), cafile, strict_x509=strict_x509
+    )
+    page.verbatim(*lines, indent=2)
     return ExitCode.OK
 
 
@@ -115,7 +118,9 @@ def trusted_certificate(
         raise CommandError(ExitCode.BAD_FILE, str(error)) from None
 
 
-def python_lines(file: Path, server: Server, cafile: Path | None) -> list[str]:
+def python_lines(
+    file: Path, server: Server, cafile: Path | None, *, strict_x509: bool | None = None
+) -> list[str]:
     """Write the lines of a program that pins the file and talks to the server."""
     port = "" if server.port == HTTPS else f":{server.port}"
     host = f"[{server.host}]" if ":" in server.host else server.host
@@ -123,6 +128,7 @@ def python_lines(file: Path, server: Server, cafile: Path | None) -> list[str]:
         f"base_url={_quoted(f'https://{host}{port}')}",
         f"certificates={_quoted(file.parent)}",
         *([] if cafile is None else [f"cafile={_quoted(cafile)}"]),
+        *([] if strict_x509 is None else [f"strict_x509={strict_x509}"]),
     ]
     call = f"client = Client({', '.join(arguments)})"
     calls = [call]
