@@ -25,7 +25,12 @@ def default_context(
         capath: directory of such files, named by OpenSSL's hash.
         cadata: the authorities themselves, PEM text or DER bytes.
         strict_x509: whether `ssl.VERIFY_X509_STRICT` is set; as in this version of Python if None.
+
+    Raises:
+        TypeError: `strict_x509` is something else, which should not pass for no wish at all.
     """
+    if not (strict_x509 is None or isinstance(strict_x509, bool)):
+        raise TypeError(f"strict_x509 is True, False or None, not {strict_x509!r}")
     context = ssl.create_default_context(cafile=cafile, capath=capath, cadata=cadata)
     if strict_x509 is True:
         context.verify_flags |= ssl.VERIFY_X509_STRICT

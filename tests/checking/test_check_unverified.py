@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -140,6 +142,26 @@ def test_an_intermediate_without_its_root_is_enough_for_some(refused, trusting, 
     assert "CN=issuing CA is trusted by ca.pem, which has CN=issuing CA, but is no root" in text
     assert text.endswith(f"{STRICT} would accept it")
     assert advice == "Add the certificate of CN=trusted root to ca.pem, too."
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_a_folder_of_authorities_is_searched_like_a_file(
+    keypin_check, folder, root, credential, backup
+):
+    authorities = folder / "authorities"
+    authorities.mkdir()
+    authorities.joinpath("other.pem").write_text(Authority("another root").pem)
+    subprocess.run(["openssl", "rehash", str(authorities)], check=True, timeout=20)
+    authorities.joinpath("0badc0de.0").write_text("no certificate")
+    with Server(credential) as server:
+        there = [*at(server), "--capath", "authorities", "--one-key"]
+        code, text, _ = keypin_check([HostEntry(HOST, [credential.pin, backup])], *there)
+        assert code == 0  # by ca.pem, which --cafile names
+        folder.joinpath("ca.pem").write_text(Authority("a third root").pem)
+        code, text, _ = keypin_check([HostEntry(HOST, [credential.pin, backup])], *there)
+    assert code == 2
+    trusted = "ca.pem and authorities, which has CN=a third root, CN=another root"
+    assert f"not trusted by {trusted}" in text
 
 
 # One certificate is at fault

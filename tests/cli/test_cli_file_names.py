@@ -57,6 +57,7 @@ def test_a_name_of_something_else_is_refused_before_anything_is_done(keypin, fil
     [
         "check --lint --junit out.xml --prometheus out.prom",
         "check --lint --junit report",
+        "check --lint --quiet --prometheus /dev/null",
         "plan --refresh 1d --svg out.SVG",
         "plan --refresh 1d --svg picture",
         "export android -o out.xml",

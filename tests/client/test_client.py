@@ -391,3 +391,9 @@ def test_strictness_is_relaxed_by_name_and_the_pins_hold_as_ever(make, tmp_path,
                 client.get("/")
             server.settle()
             assert server.application_bytes == 0
+
+
+def test_a_wish_for_strictness_that_is_none_is_an_error(make):
+    for value in ("no", 0, 1):
+        with pytest.raises(TypeError, match="strict_x509"):
+            make(strict_x509=value)

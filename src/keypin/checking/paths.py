@@ -140,7 +140,8 @@ def _all_of(context: ssl.SSLContext, folder: str | Path | None) -> tuple[bytes, 
     """The authorities of a context and of a folder, of which OpenSSL loads only what it needs."""
     for file in sorted(Path(folder).iterdir()) if folder else ():
         if HASHED_NAME.fullmatch(file.name):
-            context.load_verify_locations(file)
+            with suppress(OSError):  # as OpenSSL does with what it cannot read there
+                context.load_verify_locations(file)
     return tuple(dict.fromkeys(context.get_ca_certs(binary_form=True)))
 
 

@@ -105,7 +105,8 @@ def refuse_other_name(path: Path, kind: str, option: str) -> None:
         CommandError: it is called like something else.
     """
     endings, ending = ENDINGS.get(kind, ()), path.suffix.lower()
-    if not endings or ending in endings or (path.exists() and not path.is_file()):
+    is_device = path.is_relative_to("/dev") or (path.exists() and not path.is_file())
+    if not endings or ending in endings or is_device:
         return
     if ending in EVERY_ENDING or kind in ENDING_DEMANDED:
         names = " or ".join(endings)
