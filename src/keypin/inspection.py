@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ._default_context import default_context
 from ._private_ssl import connection_of, sent_chain, verified_chain
 from .hostnames import normalise
 
@@ -67,15 +68,19 @@ class Inspection:
 
 
 def verifying_context(
-    cafile: str | PathLike[str] | None = None, capath: str | PathLike[str] | None = None
+    cafile: str | PathLike[str] | None = None,
+    capath: str | PathLike[str] | None = None,
+    *,
+    strict_x509: bool | None = None,
 ) -> ssl.SSLContext:
     """Make a context that verifies as `Pinner.create_context` does, without pins.
 
     Args:
         cafile: PEM file of the certificate authorities to trust; the system's if both are None.
         capath: directory of such files, named by OpenSSL's hash.
+        strict_x509: see `Pinner.create_context`.
     """
-    context = ssl.create_default_context(cafile=cafile, capath=capath)
+    context = default_context(cafile, capath, strict_x509=strict_x509)
     context.hostname_checks_common_name = False
     return context
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from . import _private_ssl, _process, _uncovered
 from ._context import guard_context
+from ._default_context import default_context
 from ._guard import LOCK, find_revived, take_copies, wait_until_cut
 from ._hangup import hang_up
 from ._verdict_log import (
@@ -88,6 +89,8 @@ class Pinner:
         cafile: str | PathLike[str] | None = None,
         capath: str | PathLike[str] | None = None,
         cadata: str | bytes | None = None,
+        *,
+        strict_x509: bool | None = None,
     ) -> ssl.SSLContext:
         """Make a guarded context: `ssl.create_default_context` for a client, plus the pins.
 
@@ -95,8 +98,12 @@ class Pinner:
             cafile: PEM file of the certificate authorities to trust; the system's if all are None.
             capath: directory of such files, named by OpenSSL's hash.
             cadata: the authorities themselves, PEM text or DER bytes.
+            strict_x509: whether certificates must follow RFC 5280 closely
+                (`ssl.VERIFY_X509_STRICT`); if None, they must from Python 3.13 on, as
+                `ssl.create_default_context` has it. False accepts the certificates of older
+                private CAs there; authority, dates, host name and pins are checked as ever.
         """
-        context = ssl.create_default_context(cafile=cafile, capath=capath, cadata=cadata)
+        context = default_context(cafile, capath, cadata, strict_x509=strict_x509)
         guard_context(_working(context), self, may_hold_client_certificate=False)
         return context
 

@@ -192,7 +192,7 @@ def test_lint_uses_no_network(keypin_check, monkeypatch):
     for name in ("getaddrinfo", "create_connection"):
         monkeypatch.setattr(socket, name, refuse)
     code, output, _ = keypin_check([HostEntry("api.example.com", GOOD)], "--lint")
-    assert (code, output.splitlines()[-1]) == (0, "1 ok")
+    assert (code, output.splitlines()[-1]) == (0, "1 host: 1 ok")
 
 
 def test_lint_can_be_asked_about_some_hosts_only(check):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import pty
 import queue
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -30,7 +32,9 @@ from keypin.lab import Authority, Listener, MisbehavingServer, Server, new_key, 
 from keypin.pinfile import Defaults, HostEntry, PinEntry, PinFile
 
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Iterator
+
+    from keypin.lab import Credential
 
 HOSTS_SOUND = {("ok", "pin-matched"), ("ok", "sound")}
 
@@ -197,6 +201,90 @@ def test_of_a_server_of_tls_1_3_alone_it_says_what_cannot_be_asked(check, creden
         checked = check([entry], *at(server))
     assert [shown["other_key"] for shown in checked.servers] == ["cannot-be-asked"]
     assert "TLS 1.3 only" in checked.one("pin-matched")["text"]
+
+
+# Several servers behind one address
+
+
+class Balancer(Listener):
+    """Leads each connection to the next of some servers."""
+
+    def __init__(self, *servers: Listener) -> None:
+        super().__init__()
+        self._next = itertools.cycle(servers)
+
+    def _handle(self, connection, sock):
+        next(self._next)._handle(connection, sock)
+
+
+@pytest.fixture
+def rotation(credential, issuing) -> Iterator[tuple[Balancer, Credential]]:
+    """A load balancer in mid-rotation, and the server with the new key."""
+    new = issuing.issue(HOST)
+    with Server(credential) as old, Server(new) as changed, Balancer(old, changed) as balancer:
+        yield balancer, new
+
+
+def test_a_second_server_behind_an_address_is_met(check, rotation, credential, entry):
+    balancer, new = rotation
+    checked = check([entry], *at(balancer), "--one-key")
+    assert checked.code == 2
+    mismatch = checked.one("pin-mismatch")
+    assert mismatch["where"] == f"127.0.0.1:{balancer.port}, ECDSA, 1 of 3 connections"
+    assert str(new.pin) in mismatch["text"]
+    assert checked.one("pin-matched")["where"].endswith("2 of 3 connections")
+    several = checked.one("several-servers")
+    assert "3 connections showed 2 keys" in several["text"]
+    assert f"{credential.pin} in 2, {new.pin} in 1" in several["text"]
+    assert "--repeat" in several["advice"]
+    assert [(each["shown_in"], each["connections"]) for each in checked.servers] == [(2, 3), (1, 3)]
+    assert all(each.application_bytes == 0 for each in balancer.connections)
+
+
+def test_several_servers_with_pinned_keys_are_no_fault(check, rotation, credential, backup):
+    balancer, new = rotation
+    pins = [PinEntry(credential.pin), PinEntry(new.pin), backup]
+    checked = check([HostEntry(HOST, pins)], *at(balancer))
+    assert (checked.code, checked.trouble) == (0, set())
+    assert len(checked.of("pin-matched")) == 2
+
+
+def test_how_often_to_connect_is_an_option(check, rotation, entry):
+    balancer, _ = rotation
+    once = check([entry], *at(balancer), "--one-key", "--repeat", "1")
+    assert (once.code, len(balancer.connections)) == (0, 1)
+    often = check([entry], *at(balancer), "--one-key", "--repeat", "7")
+    assert (often.code, len(balancer.connections)) == (2, 8)
+
+
+def test_a_certificate_that_only_some_servers_have_renewed(check, credential, issuing, entry):
+    renewed = credential.renew()
+    with Server(credential) as old, Server(renewed) as new, Balancer(old, new) as balancer:
+        checked = check([entry], *at(balancer), "--one-key")
+    assert checked.code == 0
+    assert "2 chains for one key" in checked.one("several-servers")["text"]
+
+
+def test_a_server_that_fails_behind_a_good_one_is_unknown(check, credential, entry, folder):
+    with Server(credential) as good, Server(None) as bad, Balancer(good, bad) as balancer:
+        options = [*at(balancer), "--one-key", "--timeout", "5", "--prometheus", "keypin.prom"]
+        checked = check([entry], *options)
+        assert len(balancer.connections) == 2
+    assert (checked.code, checked.trouble) == (3, {("unknown", "no-tls")})
+    assert checked.one("no-tls")["where"].endswith("1 of 2 connections")
+
+
+def test_each_type_of_key_is_asked_for_several_times(check, credential, rsa, issuing, entry):
+    other = issuing.issue(HOST, key="rsa-2048")
+    pins = [*entry.pins, rsa.pin]
+    with (
+        Server([credential, rsa]) as old,
+        Server([credential, other]) as new,
+        Balancer(old, new) as balancer,
+    ):
+        checked = check([HostEntry(HOST, pins)], *at(balancer))
+    assert str(other.pin) in checked.one("pin-mismatch")["text"]
+    assert ", RSA, " in checked.one("pin-mismatch")["where"]
 
 
 # What does not
@@ -571,7 +659,48 @@ def test_ctrl_c_ends_it_at_once(keypin_check, entry, monkeypatch):
 
     monkeypatch.setattr(live, "_look", interrupted)
     code, output, _ = keypin_check([entry], "--connect-to", f"{HOST}=127.0.0.1:1")
-    assert (code, output) == (130, "")
+    assert (code, output.splitlines()[-1]) == (130, "1 host: 1 unknown")
+
+
+@pytest.mark.parametrize("form", [(), ("--json",), ("--jsonl",)])
+def test_what_is_known_when_ctrl_c_ends_it_is_told(
+    keypin_check, folder, credential, issuing, entry, form
+):
+    """One host has answered, one has two addresses of which one stalls, one has not begun."""
+    stalled = threading.Event()
+
+    def stall_and_tell(channel) -> bool:
+        stalled.set()
+        return stall(channel)
+
+    half, late = "half.example.test", "late.example.test"
+    pins = [PinEntry(credential.pin), *entry.pins[1:]]
+    entries = [entry, HostEntry(half, pins), HostEntry(late, pins)]
+    own = issuing.issue(HOST, half, late, key=credential.key)
+    command = [sys.executable, "-m", "keypin", "check", "--cafile", "ca.pem", "--one-key", *form]
+    command += ["--repeat", "1", "--workers", "1", "--timeout", "600", "--junit", "report.xml"]
+    with Server(own) as good, Server(own, before_tls=stall_and_tell, host="127.0.0.2") as bad:
+        keypin_check(entries, "--lint")
+        there = [*at(good), *at(good, bad, host=half), *at(bad, host=late)]
+        with subprocess.Popen(
+            [*command, *there], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert stalled.wait(30)
+            process.send_signal(signal.SIGINT)
+            output, error = (text.decode() for text in process.communicate(timeout=30))
+    assert process.returncode == 130
+    assert error == "keypin: interrupted; not written: report.xml\n"
+    assert not (folder / "report.xml").exists()
+    if form == ("--json",):
+        report = json.loads(output)
+        assert (report["exit_code"], report["severity"]) == (130, "unknown")
+        assert report["hosts"] == {"ok": 1, "warning": 0, "unknown": 2, "critical": 0}
+        assert {shown["host"] for shown in report["servers"]} == {HOST, half}
+    elif form == ("--jsonl",):
+        assert json.loads(output.splitlines()[-1])["hosts"]["unknown"] == 2
+    else:
+        assert output.splitlines()[-1] == "3 hosts: 2 unknown, 1 ok"
+        assert output.count("was interrupted before all addresses") == 2
 
 
 # Terminals and pipes
@@ -598,8 +727,8 @@ def test_a_terminal_sees_how_far_it_has_got_and_a_pipe_does_not(
             output = process.stdout.read()
         os.close(leader)
     assert process.returncode == 0
-    assert b"connections" in shown
-    assert b"2/2" in shown
+    assert b"hosts" in shown
+    assert b"1/1" in shown
     assert b"\x1b" not in output
 
 
@@ -608,7 +737,7 @@ def test_json_lines_come_one_by_one_and_end_in_a_summary(keypin_check, credentia
         code, output, _ = keypin_check([entry], *at(server), "--jsonl")
     lines = [json.loads(line) for line in output.splitlines()]
     assert [line["kind"] for line in lines] == ["server", "finding", "finding", "summary"]
-    assert (code, lines[-1]["severity"], lines[-1]["counts"]["ok"]) == (0, "ok", 2)
+    assert (code, lines[-1]["severity"], lines[-1]["hosts"]["ok"]) == (0, "ok", 1)
 
 
 def test_a_reader_that_leaves_is_not_blamed_on_another_file(
@@ -637,7 +766,7 @@ def test_text_lists_hosts_with_what_was_found_and_quiet_leaves_out_what_is_ok(
     assert code == 2
     assert text.splitlines()[0] == HOST
     assert all(each in text for each in shown)
-    assert text.splitlines()[-1] == short.splitlines()[-1] == "1 critical, 2 ok"
+    assert text.splitlines()[-1] == short.splitlines()[-1] == "1 host: 1 critical"
     assert "  ok  " not in short
 
 

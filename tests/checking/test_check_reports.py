@@ -61,22 +61,37 @@ def test_the_exit_code_is_that_of_the_worst_and_nothing_is_unknown():
 def test_junit_is_read_by_junitparser(mixed):
     junitparser = pytest.importorskip("junitparser")
     [suite] = junitparser.JUnitXml.fromfile(str(mixed / "report.xml"))
-    outcomes = {
-        (case.classname, case.name.partition(":")[0]): [type(each).__name__ for each in case.result]
-        for case in suite
-    }
-    assert outcomes == {
-        (HOST, "127.0.0.1"): [],
-        (HOST, "rules"): [],
-        ("bad.example.test", "127.0.0.1"): ["Failure"],
-        ("bad.example.test", "rules"): [],
-        ("gone.invalid", "port 443"): ["Error"],
-        ("gone.invalid", "rules"): ["Failure"],
-    }
-    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (6, 2, 1, 0)
-    [failure] = next(case for case in suite if case.classname == "bad.example.test").result
+    outcomes = {case.name: [type(each).__name__ for each in case.result] for case in suite}
+    assert outcomes == {HOST: [], "bad.example.test": ["Failure"], "gone.invalid": ["Error"]}
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (3, 1, 1, 0)
+    [failure] = next(case for case in suite if case.name == "bad.example.test").result
     assert failure.type == "pin-mismatch"
-    assert failure.message.startswith("no pinned key in the verified chain")
+    assert re.match(r"127\.0\.0\.1:\d+, ECDSA: no pinned key", failure.message)
+
+
+def test_every_form_counts_hosts_and_counts_them_alike(keypin_check, credential, backup, folder):
+    """A host that fails in several ways, at several addresses, is one host."""
+    parser = pytest.importorskip("prometheus_client.parser")
+    names = [f"h{number}.example.test" for number in range(20)]
+    entries = [HostEntry(name, [PinEntry(credential.pin)]) for name in names]
+    with Server(None) as first, Server(None, host="127.0.0.2") as second:
+        there = [option for name in names for option in at(first, second, host=name)]
+        there += ["--timeout", "5", "--junit", "report.xml", "--prometheus", "keypin.prom"]
+        _, text, _ = keypin_check(entries, *there)
+        _, shown, _ = keypin_check(entries, *there, "--json")
+        _, lines, _ = keypin_check(entries, *there, "--jsonl")
+    expected = {"ok": 0, "warning": 0, "unknown": 20, "critical": 0}
+    assert text.splitlines()[-1] == "20 hosts: 20 unknown"
+    assert json.loads(shown)["hosts"] == json.loads(lines.splitlines()[-1])["hosts"] == expected
+    junit = (folder / "report.xml").read_text(encoding="utf-8")
+    assert 'tests="20" failures="0" errors="20"' in junit
+    metrics = (folder / "keypin.prom").read_text(encoding="utf-8")
+    [hosts] = [
+        family
+        for family in parser.text_string_to_metric_families(metrics)
+        if family.name == "keypin_check_hosts"
+    ]
+    assert {each.labels["severity"]: each.value for each in hosts.samples} == expected
 
 
 def test_what_passes_by_choice_passes_in_junit_too():
@@ -93,7 +108,7 @@ def test_junit_holds_whatever_a_certificate_says():
     [suite] = junitparser.JUnitXml.fromstring(written)
     [case] = suite
     expected = "CN=<&\"']]>\\x00\\x1b[31m\x85\\xd800\\xffff\U0001f510"
-    assert (case.classname, case.name, case.result[0].message) == (expected,) * 3
+    assert (case.name, case.result[0].message) == (expected, f"{expected}: {expected}")
     assert suite.time == 1.5
 
 
@@ -114,8 +129,8 @@ def test_metrics_are_read_by_prometheus_own_parser(mixed, credential, backup):
         ("bad.example.test",): 2,
         ("gone.invalid",): 3,
     }
-    counts = samples("keypin_check_findings", "severity")
-    assert counts == {("ok",): 3, ("warning",): 1, ("unknown",): 1, ("critical",): 1}
+    counts = samples("keypin_check_hosts", "severity")
+    assert counts == {("ok",): 1, ("warning",): 0, ("unknown",): 1, ("critical",): 1}
     assert samples("keypin_check_exit_code") == {(): 2}
     age = datetime.now(UTC).timestamp() - samples("keypin_check_timestamp_seconds")[()]
     assert 0 <= age < 3600  # seconds, in UTC
@@ -221,9 +236,8 @@ def test_a_candidate_is_rehearsed_without_any_network(
     monkeypatch.delattr(socket, "create_connection")
     files = credential.write(folder / "candidate")
     hosts = [HostEntry(HOST, [credential.pin, backup])]
-    accepted = check(
-        hosts, "--candidate", files.chain, "--at", "2026-12-01", "--fail-on", "critical"
-    )
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date()
+    accepted = check(hosts, "--candidate", files.chain, "--at", tomorrow, "--fail-on", "critical")
     assert (accepted.code, accepted.servers) == (0, [])
     hosts = [HostEntry(HOST, [backup, PinEntry(backup.pin.from_digest(bytes(32)))])]
     assert check(hosts, "--candidate", files.chain).code == 2

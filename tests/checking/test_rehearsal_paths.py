@@ -79,7 +79,7 @@ def test_what_verifies_is_what_a_handshake_with_the_real_key_accepts(fault, kind
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=authority().pem)
     context.hostname_checks_common_name = False
-    context.verify_flags = ssl.VerifyFlags(kind.flags)
+    context.verify_flags = ssl.VerifyFlags(kind.flags())
     with Server(credential) as server, socket.create_connection(server.address, 20) as plain:
         try:
             with context.wrap_socket(plain, server_hostname=HOST) as connection:

@@ -82,14 +82,19 @@ def test_a_short_call_is_one_line():
     ]
 
 
+def test_a_call_is_as_strict_as_the_fetch_was():
+    lines = python_lines(Path("my.cer"), Target("::1"), None, strict_x509=False)
+    assert "    strict_x509=False," in lines
+
+
 REFUSED: dict[str, tuple[Callable[[Authority], Credential], str]] = {
     "another authority": (
         lambda _: Authority("stranger").issue("localhost"),
-        "unable to get local issuer certificate\nIf it is from a private CA",
+        "unable to get local issuer certificate\nthe server sent its own certificate only",
     ),
     "self-signed": (
         lambda _: self_signed("localhost"),
-        "self-signed certificate\nPins add to the verification by a certificate authority",
+        "self-signed certificate\nCN=localhost signed its own certificate",
     ),
     "expired": (
         lambda root: root.issue("localhost", not_after=datetime.now(UTC) - timedelta(days=1)),
@@ -128,7 +133,7 @@ def test_a_self_signed_certificate_is_refused_even_where_it_is_trusted(keypin, t
 def test_a_certificate_that_openssl_takes_and_a_pinned_client_would_not_is_refused():
     odd = Inspection("localhost", 443, "localhost", sent=(b"0\0",), verified=(b"0\0",))
     with pytest.raises(CommandError, match="localhost:443: not a certificate in DER") as raised:
-        trusted_certificate(Target("localhost"), odd)
+        trusted_certificate(Target("localhost"), odd, None, None)
     assert raised.value.code == ExitCode.BAD_FILE
 
 

@@ -160,7 +160,9 @@ def test_pins_do_not_replace_verification(keypin, server, credential, trusted, i
     assert (ended.code, ended.output) == (60, b"")
     assert ended.error.splitlines() == [
         f"keypin: localhost:{server.port} is not verified: unable to get local issuer certificate",
-        "If it is from a private CA, name that CA's certificate: --cafile FILE",
+        "Either the server does not send the certificates of its intermediates, or its root is"
+        " not trusted (--cafile FILE).",
+        f"keypin show localhost:{server.port} names the certificate that is missing.",
     ]
     for fields in (
         {"not_after": datetime.now(UTC) - timedelta(days=1)},

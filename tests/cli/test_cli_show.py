@@ -453,7 +453,9 @@ def test_a_target_that_fails_does_not_stop_the_others(keypin, tmp_path, credenti
         None,
     ]
     assert {frozenset(result) for result in results} == {
-        frozenset({"target", "verified", "reason", "chain", "sent", "server", "error"})
+        frozenset(
+            {"target", "verified", "reason", "cause", "advice", "chain", "sent", "server", "error"}
+        )
     }
 
 
@@ -508,3 +510,14 @@ def test_as_a_program(keypin_process, cafile, credential):
     assert listed_pins(shown.text)[0] == str(credential.pin)
     assert (unverified.code, unverified.error) == (60, "")
     assert json.loads(keypin_process("show", cafile, "--json").output)["version"] == 1
+
+
+def test_ctrl_c_leaves_what_was_shown(keypin, tmp_path, credential, monkeypatch):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "own.cer").write_bytes(credential.certificate)
+    monkeypatch.setattr("keypin.cli.findings.inspect_server", interrupted)
+    ended = keypin("show", "own.cer", "localhost", "--json")
+    assert ended.code == 130
+    assert [each["target"] for each in json.loads(ended.output)["results"]] == ["own.cer"]

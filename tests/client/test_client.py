@@ -367,3 +367,33 @@ def test_ordinary_verification_failures_keep_their_own_error(make, version):
         pin(make(server)).get("/")
     assert find_error(caught.value) is None
     assert "unable to get local issuer certificate" in str(caught.value)
+
+
+# How strictly certificates are read
+
+
+@pytest.mark.parametrize("strict_x509", [False, True, None])
+def test_strictness_is_relaxed_by_name_and_the_pins_hold_as_ever(make, tmp_path, strict_x509):
+    """RFC 5280, section 4.2.1.3: the certificate of an authority has a key usage."""
+    careless = Authority("careless root", key_usage=())
+    (tmp_path / "careless.pem").write_text(careless.pem)
+    right, wrong = careless.issue(HOST), careless.issue(HOST)
+    (tmp_path / "certificates" / "careless.cer").write_bytes(right.certificate)
+    accepted = sys.version_info < (3, 13) if strict_x509 is None else not strict_x509
+    for credential in (right, wrong):
+        with Server(credential) as server:
+            options = {"cafile": tmp_path / "careless.pem", "strict_x509": strict_x509}
+            client = pin(make(server, **options), "careless.cer")
+            if accepted and credential is right:
+                assert client.get("/").status_code == 200
+                continue
+            with pytest.raises(PinMismatch if accepted else httpx2.ConnectError):
+                client.get("/")
+            server.settle()
+            assert server.application_bytes == 0
+
+
+def test_a_wish_for_strictness_that_is_none_is_an_error(make):
+    for value in ("no", 0, 1):
+        with pytest.raises(TypeError, match="strict_x509"):
+            make(strict_x509=value)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 
-__all__ = ["Candidate", "Kind", "OtherFormat", "certificate_for", "public_half"]
+__all__ = ["Candidate", "Kind", "OtherFormat", "certificate_for", "names_of", "public_half"]
 
 SEVERAL_SPELLINGS = (
     "a key that certificates may spell in several ways, such as RSA-PSS, and each has a pin of its"
@@ -76,7 +76,7 @@ class Candidate:
         """
         chain = tuple(certificates)
         try:
-            names = _names(parse(chain[0]))
+            names = names_of(parse(chain[0]))
         except UNREADABLE as error:
             raise CertificateFormatError(f"an unreadable certificate: {error}") from None
         # one that signed itself may have the CA flag, and be a server's all the same
@@ -122,7 +122,7 @@ class Candidate:
             request = x509.load_der_x509_csr(der)
             spki = _public(request.public_key())
             is_signed = request.is_signature_valid
-            names = _names(request)
+            names = names_of(request)
         except UNREADABLE as error:
             raise OtherFormat(f"not a certificate request: {error}") from None
         if not is_signed:
@@ -184,7 +184,8 @@ def _public(key: PublicKeyTypes) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _names(certified: x509.Certificate | x509.CertificateSigningRequest) -> tuple[str, ...]:
+def names_of(certified: x509.Certificate | x509.CertificateSigningRequest) -> tuple[str, ...]:
+    """The hosts that it names in subjectAltName, addresses last."""
     try:
         names = certified.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Finding", "Severity", "as_json", "exit_code", "worst"]
+__all__ = ["Finding", "Severity", "as_json", "by_host", "exit_code", "host_counts", "worst"]
 
 
 class Severity(StrEnum):
@@ -68,6 +69,20 @@ def worst(findings: Iterable[Finding]) -> Severity:
         key=WORSE_AND_WORSE.index,
         default=Severity.UNKNOWN,
     )
+
+
+def by_host(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    """The findings of each host; those without one are of "the pin file"."""
+    found: defaultdict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        found[finding.host or "the pin file"].append(finding)
+    return dict(found)
+
+
+def host_counts(findings: Iterable[Finding]) -> dict[Severity, int]:
+    """How many hosts there are of each severity, each by its worst finding."""
+    counts = Counter(worst(some) for some in by_host(findings).values())
+    return {severity: counts[severity] for severity in Severity}
 
 
 def exit_code(findings: Iterable[Finding], fail_on: Severity = Severity.WARNING) -> int:

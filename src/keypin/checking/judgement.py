@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..errors import CertificateFormatError
 from ..pinset import subject_of
 from .certificates import facts_of, pins_of
 from .findings import Finding, Severity
+from .paths import UNREADABLE, ClientKind, server_paths
+from .unverified import Explanation, Unverified, explain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from ..inspection import Inspection
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from ..pinfile import HostEntry, PinEntry, PinFile
     from ..pinset import PinSet, Verdict
     from .live import Sighting
+    from .paths import Paths, TrustStore
     from .targets import Target
 
 __all__ = ["Code", "Judge", "accepted_pins", "called"]
@@ -36,8 +41,12 @@ class Code(StrEnum):
 
     PIN_MATCHED = "pin-matched"
     PIN_MISMATCH = "pin-mismatch"
+    SEVERAL_SERVERS = "several-servers"
     KEY_DENIED = "key-denied"
     NOT_VERIFIED = "not-verified"
+    REFUSED_BY_SOME = "refused-by-some"
+    CHAIN_ORDER = "chain-order"
+    INTERMEDIATE_NOT_SENT = "intermediate-not-sent"
     NOT_PROVEN = "not-proven"
     NO_ADDRESS = "no-address"
     UNREACHABLE = "unreachable"
@@ -88,16 +97,30 @@ class Judge:
         file: the pin file.
         now: a datetime with a time zone.
         expires_within: certificates that expire sooner are worth a warning.
+        store: whom the clients trust; None: what does not verify is not explained, and nothing is
+            said of other versions of Python.
+        strict_x509: what the clients were told; see `Pinner.create_context`.
     """
 
-    def __init__(self, file: PinFile, now: datetime, expires_within: timedelta) -> None:
+    def __init__(
+        self,
+        file: PinFile,
+        now: datetime,
+        expires_within: timedelta,
+        store: TrustStore | None = None,
+        strict_x509: bool | None = None,
+    ) -> None:
         self.file = file
         self.pins: PinSet = file.pin_set()
         self._now = now
         self._soon = expires_within
+        self._store = store
+        self._strict_x509 = strict_x509
         self._entries = {host.name: host for host in file.hosts}
         self._records: defaultdict[str, _Record] = defaultdict(_Record)
         self._certificates: set[tuple[str, bytes]] = set()
+        # many hosts may have one certificate
+        self._paths: dict[tuple[tuple[bytes, ...], str, bool | None], dict[ClientKind, Paths]] = {}
 
     def seen(self, entry: HostEntry) -> frozenset[Pin] | None:
         """The pins of an entry that servers showed; None if no server was seen for it."""
@@ -117,9 +140,20 @@ class Judge:
             return [self._missing(sighting, entry)]
         findings = [self._verdict(sighting, sighting.inspection)]
         if sighting.inspection.is_verified:
+            findings += self._on_other_pythons(sighting, sighting.inspection)
+            findings += _badly_sent(sighting, sighting.inspection)
             findings += self._expiries(sighting, sighting.inspection)
             if entry is not None and sighting.inspection.broken_off is None:
                 findings += self._backups(sighting, sighting.inspection, entry)
+        return findings
+
+    def compare(self, sightings: Sequence[Sighting]) -> list[Finding]:
+        """What it means that an address showed several things, one after the other."""
+        findings = []
+        for key in dict.fromkeys(each.key for each in sightings):
+            alike = [each for each in sightings if each.key == key and each.inspection is not None]
+            if len(alike) > 1:
+                findings.append(_several(alike))
         return findings
 
     def summing_up(self, *, whole_file: bool) -> list[Finding]:
@@ -185,9 +219,7 @@ class Judge:
         record = _Record() if entry is None else self._records[entry.name]
         if not inspection.is_verified:
             record.gaps += 1
-            text = f"the certificate does not verify: {inspection.failure}"
-            advice = f"Clients refuse it whatever is pinned; see: keypin show {host}"
-            return Finding(Severity.CRITICAL, Code.NOT_VERIFIED, host, text, where, advice)
+            return self._not_verified(sighting, inspection)
         verdict = self.pins.check(host, inspection.verified, now=self._now)
         if verdict.pin is None or inspection.broken_off is not None:
             record.gaps += 1
@@ -206,6 +238,82 @@ class Judge:
         if sighting.other_key == "cannot-be-asked":
             text += "; speaks TLS 1.3 only, so whether it has another type of key is not known"
         return Finding(Severity.OK, Code.PIN_MATCHED, host, text, where, pin=pin)
+
+    def _not_verified(self, sighting: Sighting, inspection: Inspection) -> Finding:
+        host, text = sighting.target.host, "clients refuse it, whatever is pinned: the certificate"
+        text += f" does not verify: {(inspection.failure or '').rstrip('.')}"
+        why = self._explain(inspection)
+        if why.cause:
+            text += f": {why.cause}"
+        if others := [
+            kind.value for kind, paths in self._elsewhere(inspection).items() if paths.verified
+        ]:
+            text += f"; {_listed(others)} would accept it"
+        return Finding(Severity.CRITICAL, Code.NOT_VERIFIED, host, text, sighting.where, why.advice)
+
+    def _explain(self, inspection: Inspection) -> Explanation:
+        if self._store is None:
+            return Explanation()
+        return explain(
+            Unverified(
+                inspection.sent,
+                inspection.server_name,
+                inspection.failure_code,
+                self._store,
+                self._now,
+                self._strict_x509,
+            )
+        )
+
+    def _elsewhere(
+        self, inspection: Inspection, *, strict_x509: bool | None = None
+    ) -> dict[ClientKind, Paths]:
+        """What clients on other versions of Python make of what was sent."""
+        strict = self._strict_x509 if strict_x509 is None else strict_x509
+        # that the certificate is for the host is no question where that was verified
+        asked = "" if inspection.is_verified else inspection.server_name
+        known = self._paths.get((inspection.sent, asked, strict))
+        if known is not None:
+            return known
+        found: dict[ClientKind, Paths] = {}
+        if self._store is None or not inspection.sent:
+            return found
+        sent, name = inspection.sent, inspection.server_name
+        for kind in ClientKind:
+            if kind is not ClientKind.here():
+                with suppress(CertificateFormatError, *UNREADABLE):  # strangers send anything
+                    found[kind] = server_paths(sent, self._store, kind, name, self._now, strict)
+        self._paths[sent, asked, strict] = found
+        return found
+
+    def _on_other_pythons(self, sighting: Sighting, inspection: Inspection) -> Iterator[Finding]:
+        """Clients on other versions of Python that refuse what is accepted here."""
+        host = sighting.target.host
+        accepted = self.pins.check(host, inspection.verified, now=self._now).accepted
+        for kind, paths in self._elsewhere(inspection).items():
+            advice = ""
+            if not paths.verified:
+                why = paths.failure
+                relaxed = self._elsewhere(inspection, strict_x509=False).get(kind)
+                if self._strict_x509 is not False and relaxed is not None and relaxed.verified:
+                    advice = (
+                        "Have the certificate issued anew as RFC 5280 has it. Until then, a program"
+                        " there can say strict_x509=False, and a command --no-strict-x509."
+                    )
+            else:
+                verdicts = [self.pins.check(host, path, now=self._now) for path in paths.verified]
+                if not accepted or any(verdict.accepted for verdict in verdicts):
+                    continue
+                end = subject_of(paths.verified[0][-1])
+                why = f"its chain ends at {end}, which is trusted itself, and {verdicts[0].reason}"
+            yield Finding(
+                Severity.WARNING,
+                Code.REFUSED_BY_SOME,
+                host,
+                f"{kind.value} would refuse this chain because {why}",
+                sighting.where,
+                advice,
+            )
 
     def _expiries(self, sighting: Sighting, inspection: Inspection) -> Iterator[Finding]:
         """Certificates that are near their end; each once for each host."""
@@ -307,6 +415,59 @@ class Judge:
                 advice=advice,
                 pin=str(each.pin),
             )
+
+
+def _several(alike: Sequence[Sighting]) -> Finding:
+    """One address that showed several certificates for a type of key."""
+    keys: defaultdict[str, int] = defaultdict(int)
+    for each in alike:
+        if each.inspection is None:
+            continue
+        for pin in pins_of((each.inspection.verified or each.inspection.sent)[:1]):
+            keys[str(pin or "a key that cannot be read")] += each.shown_in
+    what = f"{len(keys)} keys" if len(keys) > 1 else f"{len(alike)} chains for one key"
+    shown = _listed(f"{key} in {count}" for key, count in keys.items())
+    first = replace(alike[0], shown_in=alike[0].connections)
+    return Finding(
+        Severity.OK,
+        Code.SEVERAL_SERVERS,
+        first.target.host,
+        f"several servers behind one address: {first.connections} connections showed {what}"
+        f" ({shown})",
+        first.where,
+        "There may be more that were not met: --repeat connects more often, --connect-to leads to"
+        " one of them.",
+    )
+
+
+def _badly_sent(sighting: Sighting, inspection: Inspection) -> Iterator[Finding]:
+    """A chain that verifies here, and not for all clients, by the way in which it is sent."""
+    host, where = sighting.target.host, sighting.where
+    if not inspection.sent:
+        return
+    missing = [each for each in inspection.verified[:-1] if each not in inspection.sent]
+    if missing:
+        yield Finding(
+            Severity.WARNING,
+            Code.INTERMEDIATE_NOT_SENT,
+            host,
+            f"the server does not send {_listed(map(subject_of, missing))}, which is found only"
+            " because it lies among the authorities that are trusted here",
+            where,
+            "Let the server send it behind its own certificate (fullchain.pem in place of"
+            " cert.pem): other clients refuse the chain.",
+        )
+    sent = [each for each in dict.fromkeys(inspection.sent) if each in inspection.verified]
+    if sent != [each for each in inspection.verified if each in sent]:
+        yield Finding(
+            Severity.WARNING,
+            Code.CHAIN_ORDER,
+            host,
+            f"the certificates are sent out of order: {_listed(map(subject_of, sent))}",
+            where,
+            "Some clients refuse that. Put them in order in the server's file: its own first, and"
+            " behind each that of its issuer (RFC 8446, section 4.4.2).",
+        )
 
 
 def _note(record: _Record, entry: HostEntry, inspection: Inspection) -> None:

@@ -9,9 +9,11 @@ only TLS 1.3, the key that it prefers is all that can be seen.
 from __future__ import annotations
 
 import queue
+import signal
 import socket
 import ssl
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -48,18 +50,21 @@ class Manner:
         timeout: for connecting, for STARTTLS and for the handshake, each, in seconds.
         workers: how many connections at a time.
         both_keys: ask each server also for a key of the other type, RSA or ECDSA.
+        repeat: how often to connect to each address for each type of key, as there may be several
+            servers behind it.
         family: of the addresses; `socket.AF_UNSPEC` for all of them.
     """
 
     timeout: float = 10.0
     workers: int = 32
     both_keys: bool = True
+    repeat: int = 3
     family: int = socket.AF_UNSPEC
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What one handshake showed, or why there was none.
+    """What handshakes showed, or why there was none.
 
     Args:
         target: the server.
@@ -70,6 +75,9 @@ class Sighting:
         error: the same in words.
         other_key: whether the server has a key of the other type, too; said of the first handshake
             with an address.
+        connections: how many were made to the address in this way.
+        shown_in: how many of them showed this; the others have sightings of their own.
+        addresses: how many the target has, to all of which connections are made.
     """
 
     target: Target
@@ -79,6 +87,9 @@ class Sighting:
     failure: Failure | None = None
     error: str | None = None
     other_key: OtherKey = "not-asked"
+    connections: int = 1
+    shown_in: int = 1
+    addresses: int = 1
 
     @property
     def key(self) -> KeyType | None:
@@ -91,7 +102,13 @@ class Sighting:
         if self.address is None:
             return f"port {self.port}"
         place = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{place}:{self.port}" + (f", {self.key}" if self.key else "")
+        part = "" if self.shown_in == self.connections else f", {self.share}"
+        return f"{place}:{self.port}" + (f", {self.key}" if self.key else "") + part
+
+    @property
+    def share(self) -> str:
+        """In how many of the connections it was seen, for people."""
+        return f"{self.shown_in} of {self.connections} connections"
 
 
 class Contexts:
@@ -100,6 +117,7 @@ class Contexts:
     Args:
         cafile: PEM file of the certificate authorities to trust; the system's if both are None.
         capath: directory of such files.
+        strict_x509: see `Pinner.create_context`.
 
     Raises:
         ssl.SSLError: no certificates in the `cafile`; another OSError: it cannot be read.
@@ -109,11 +127,13 @@ class Contexts:
         self,
         cafile: str | os.PathLike[str] | None = None,
         capath: str | os.PathLike[str] | None = None,
+        *,
+        strict_x509: bool | None = None,
     ) -> None:
-        self.preferred = verifying_context(cafile, capath)
+        self.preferred = verifying_context(cafile, capath, strict_x509=strict_x509)
         self.by_key: dict[KeyType, ssl.SSLContext] = {}
         for key, ciphers in CIPHERS.items():
-            context = self.by_key[key] = verifying_context(cafile, capath)
+            context = self.by_key[key] = verifying_context(cafile, capath, strict_x509=strict_x509)
             context.maximum_version = ssl.TLSVersion.TLSv1_2
             context.set_ciphers(ciphers)
 
@@ -130,38 +150,80 @@ def look_at(
 ) -> Iterator[tuple[Sighting, ...]]:
     """Look at servers; yields what each address showed, in the order in which they answer.
 
-    A target without addresses yields one sighting that says so.
+    A target without addresses yields one sighting that says so. In the main thread, Ctrl-C ends it
+    with a KeyboardInterrupt once all that is known by then was yielded.
 
     Args:
         targets: the servers.
         contexts: whom to trust.
         manner: how to look.
-        progress: told how many steps are done, and how many are known to be needed.
+        progress: told how many targets are done, and how many there are.
     """
-    done: queue.SimpleQueue[Future[_Outcome]] = queue.SimpleQueue()
-    with ThreadPoolExecutor(manner.workers, "keypin check") as pool:
+    with _workers(manner.workers) as (todo, done), _ctrl_c_behind(done):
+        # how many addresses of each are still to answer; None while that is not known
+        missing: dict[Target, int | None] = dict.fromkeys(targets)
+        count = len(missing)
+        progress(0, count)
+        for target in missing:
+            todo.put(partial(_places, target, manner.family))
+        while missing:
+            outcome = done.get()
+            if isinstance(outcome, BaseException):
+                raise outcome
+            if isinstance(outcome, list):
+                missing[outcome[0].target] = len(outcome)
+                for place in outcome:
+                    todo.put(partial(_look, place, contexts, manner))
+                continue
+            target = outcome[0].target
+            missing[target] = left = (missing[target] or 1) - 1
+            if not left:
+                del missing[target]
+            progress(count - len(missing), count)
+            yield outcome
 
-        def submit(work: Callable[[], _Outcome]) -> None:
-            pool.submit(work).add_done_callback(done.put)
 
-        try:
-            known = over = 0
-            for target in targets:
-                submit(partial(_places, target, manner.family))
-                known += 1
-            while over < known:
-                outcome = done.get().result()
-                if isinstance(outcome, list):
-                    for place in outcome:
-                        submit(partial(_look, place, contexts, manner))
-                    known += len(outcome)
-                over += 1
-                progress(over, known)
-                if isinstance(outcome, tuple):
-                    yield outcome
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+@contextmanager
+def _workers(count: int) -> Iterator[tuple[_Todo, _Done]]:
+    """Threads that do what is put into one queue, and put what comes of it into the other.
+
+    On Ctrl-C nobody waits for them: what they wait for may take its time.
+    """
+    todo: _Todo = queue.SimpleQueue()
+    done: _Done = queue.SimpleQueue()
+
+    def work() -> None:
+        while (job := todo.get()) is not None:
+            try:
+                done.put(job())
+            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                done.put(error)
+
+    for _ in range(count):
+        threading.Thread(target=work, name="keypin check", daemon=True).start()
+    try:
+        yield todo, done
+    finally:
+        with suppress(queue.Empty):
+            while True:
+                todo.get_nowait()
+        for _ in range(count):
+            todo.put(None)
+
+
+@contextmanager
+def _ctrl_c_behind(done: _Done) -> Iterator[None]:
+    """Let Ctrl-C wait its turn behind what is known already, instead of coming in between."""
+    handler = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or handler is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: done.put(KeyboardInterrupt()))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +233,19 @@ class _Place:
     target: Target
     address: str
     port: int
+    addresses: int
+    """how many the server has"""
 
 
 _Outcome = tuple[Sighting, ...] | list[_Place]
+_Todo = queue.SimpleQueue["Callable[[], _Outcome] | None"]
+_Done = queue.SimpleQueue["_Outcome | BaseException"]
 
 
 def _places(target: Target, family: int) -> _Outcome:
     if target.addresses:
-        return [_Place(target, host, port or target.port) for host, port in target.addresses]
+        count = len(target.addresses)
+        return [_Place(target, host, port or target.port, count) for host, port in target.addresses]
     try:
         found = socket.getaddrinfo(
             target.host, target.port, family, socket.SOCK_STREAM, socket.IPPROTO_TCP
@@ -188,22 +255,50 @@ def _places(target: Target, family: int) -> _Outcome:
         why = f"no address: {error.strerror}"
         return (Sighting(target, None, target.port, failure=failure, error=why),)
     addresses = dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)
-    return [_Place(target, address, target.port) for address in addresses]
+    if not addresses:
+        return (Sighting(target, None, target.port, failure="no-address", error="no address"),)
+    return [_Place(target, address, target.port, len(addresses)) for address in addresses]
 
 
 def _look(place: _Place, contexts: Contexts, manner: Manner) -> tuple[Sighting, ...]:
-    """Shake hands with an address once, and once more for the other type of key."""
+    """Shake hands with an address, and again for the other type of key and for other servers."""
     first = _sighting(place, _try(place, contexts.preferred, manner.timeout))
-    if not manner.both_keys or first.key is None:
+    if first.key is None:
         return (first,)
+    if not manner.both_keys:
+        return _repeated(first, place, contexts.preferred, manner)
     second = _try(place, contexts.by_key[OTHER[first.key]], manner.timeout)
     if (refusal := _refusal(second, first.key, place, contexts, manner.timeout)) is not None:
-        return (replace(first, other_key=refusal),)
+        return _repeated(replace(first, other_key=refusal), place, contexts.preferred, manner)
     other = _sighting(place, second)
     if other.inspection is not None:
-        return (replace(first, other_key="shown"), other)
+        return (
+            *_repeated(replace(first, other_key="shown"), place, contexts.preferred, manner),
+            *_repeated(other, place, contexts.by_key[OTHER[first.key]], manner),
+        )
     wanted = f"for a key of the type {OTHER[first.key]}, {other.error}"
     return (replace(first, other_key="unknown"), replace(other, error=wanted))
+
+
+def _repeated(
+    first: Sighting, place: _Place, context: ssl.SSLContext, manner: Manner
+) -> tuple[Sighting, ...]:
+    """Connect some more times, in the same way; yield each thing that was shown once.
+
+    One failure is enough: a server that does not answer is not asked again and again.
+    """
+    seen = [first]
+    while len(seen) < manner.repeat and seen[-1].inspection is not None:
+        seen.append(_sighting(place, _try(place, context, manner.timeout)))
+    shown: dict[object, list[Sighting]] = {}
+    for each in seen:
+        # neither the version of TLS nor anything else of the connection makes it another server
+        found = each.inspection
+        what = found and (found.sent, found.verified, found.failure, found.broken_off)
+        shown.setdefault(what or each.error, []).append(each)
+    return tuple(
+        replace(alike[0], connections=len(seen), shown_in=len(alike)) for alike in shown.values()
+    )
 
 
 def _try(place: _Place, context: ssl.SSLContext, timeout: float) -> Inspection | OSError:
@@ -219,14 +314,21 @@ def _try(place: _Place, context: ssl.SSLContext, timeout: float) -> Inspection |
 
 def _sighting(place: _Place, seen: Inspection | OSError) -> Sighting:
     if not isinstance(seen, OSError):
-        return Sighting(place.target, place.address, place.port, seen)
+        return Sighting(place.target, place.address, place.port, seen, addresses=place.addresses)
     failure: Failure = "unreachable"
     why = why_not_connected(seen)
     if isinstance(seen, TimeoutError):
         why = "it did not answer in time"
     elif isinstance(seen, ssl.SSLError | TlsNotOffered) and not isinstance(seen, CUT):
         failure = "no-tls"
-    return Sighting(place.target, place.address, place.port, failure=failure, error=why)
+    return Sighting(
+        place.target,
+        place.address,
+        place.port,
+        failure=failure,
+        error=why,
+        addresses=place.addresses,
+    )
 
 
 def _refusal(

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import re
 import ssl
+import sys
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property, lru_cache
@@ -21,7 +23,9 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from .._default_context import default_context
 from .._der import DerError, name_text, read_certificate
 from .._private_ssl import connection_of, verified_chain
 from ..errors import CertificateFormatError
@@ -33,12 +37,15 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 __all__ = [
+    "LONGEST_PATH",
     "UNREADABLE",
     "ClientKind",
     "Paths",
     "TrustStore",
     "authority_paths",
     "is_authority",
+    "is_for_servers",
+    "issued",
     "outdated",
     "parse",
     "server_paths",
@@ -49,6 +56,8 @@ MOST_PATHS = 256  # by far more than any server has; a bundle of same-named CAs 
 
 HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # as openssl rehash names the files of a folder
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME
+
+SERVER_USAGES = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 
 # A server's first flight in TLS 1.2
 HANDSHAKE_RECORD = b"\x16\x03\x03"
@@ -76,13 +85,23 @@ class ClientKind(Enum):
     STRICT = "Python 3.13 and later"
     """follows RFC 5280 more closely, and ends at any certificate that is trusted"""
 
-    @property
-    def flags(self) -> int:
-        """What `ssl.create_default_context` sets there."""
-        if self is ClientKind.LENIENT:
-            return int(ssl.VERIFY_X509_TRUSTED_FIRST)
-        more = ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
-        return int(ssl.VERIFY_X509_TRUSTED_FIRST | more)
+    @classmethod
+    def here(cls) -> ClientKind:
+        """What the Python is that runs this."""
+        return cls.STRICT if sys.version_info >= (3, 13) else cls.LENIENT
+
+    def flags(self, strict_x509: bool | None = None) -> int:
+        """What `ssl.create_default_context` sets there.
+
+        Args:
+            strict_x509: what the client was told of it; see `Pinner.create_context`.
+        """
+        flags = ssl.VERIFY_X509_TRUSTED_FIRST
+        if self is ClientKind.STRICT:
+            flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        if strict_x509 or (strict_x509 is None and self is ClientKind.STRICT):
+            flags |= ssl.VERIFY_X509_STRICT
+        return int(flags)
 
 
 @dataclass(frozen=True)
@@ -100,18 +119,30 @@ class TrustStore:
     @classmethod
     def system(cls) -> TrustStore:
         """What `ssl.create_default_context` trusts on this machine."""
-        context = ssl.create_default_context()
-        # of a folder, OpenSSL loads only what it comes to need
-        folder = ssl.get_default_verify_paths().capath
-        for file in sorted(Path(folder).iterdir()) if folder else ():
-            if HASHED_NAME.fullmatch(file.name):
-                context.load_verify_locations(file)
-        return cls("", tuple(dict.fromkeys(context.get_ca_certs(binary_form=True))))
+        return cls("", _all_of(default_context(), ssl.get_default_verify_paths().capath))
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> TrustStore:
+        """What a context trusts that has the folder as its `capath`."""
+        return cls(str(folder), _all_of(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), folder))
 
     @cached_property
     def by_subject(self) -> dict[str, list[bytes]]:
         """The anchors of each name."""
         return _by_subject(self.anchors)
+
+    def issuers_of(self, certificate: bytes) -> list[bytes]:
+        """The anchors with the name of a certificate's issuer, whether they issued it or not."""
+        return self.by_subject.get(_names(certificate)[1], [])
+
+
+def _all_of(context: ssl.SSLContext, folder: str | Path | None) -> tuple[bytes, ...]:
+    """The authorities of a context and of a folder, of which OpenSSL loads only what it needs."""
+    for file in sorted(Path(folder).iterdir()) if folder else ():
+        if HASHED_NAME.fullmatch(file.name):
+            with suppress(OSError):  # as OpenSSL does with what it cannot read there
+                context.load_verify_locations(file)
+    return tuple(dict.fromkeys(context.get_ca_certs(binary_form=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +156,12 @@ class Paths:
 
 
 def server_paths(
-    sent: Sequence[bytes], store: TrustStore, kind: ClientKind, host: str, at: datetime
+    sent: Sequence[bytes],
+    store: TrustStore,
+    kind: ClientKind,
+    host: str,
+    at: datetime,
+    strict_x509: bool | None = None,
 ) -> Paths:
     """Find all verified paths of a server's certificate.
 
@@ -135,10 +171,12 @@ def server_paths(
         kind: how strict they are.
         host: what they connect to, in normal form.
         at: when, with a time zone.
+        strict_x509: what the clients were told of it; see `Pinner.create_context`.
 
     Raises:
         CertificateFormatError: there are too many paths.
     """
+    flags = kind.flags(strict_x509)
     verified: dict[tuple[bytes, ...], None] = {}
     failures: list[str] = []
     trusted = set(store.anchors)
@@ -146,7 +184,7 @@ def server_paths(
         anchors = [certificate for certificate in path if certificate in trusted]
         shown = [path[0], *(each for each in path[1:] if each not in trusted)]
         try:
-            chain = _verify(shown, anchors, kind, host)
+            chain = _verify(shown, anchors, flags, host)
         except ssl.SSLError as error:
             failures.append(_why(error))
             continue
@@ -157,7 +195,7 @@ def server_paths(
             verified[chain] = None
     if verified:
         return Paths(tuple(verified))
-    return Paths((), failures[0] if failures else _failure(sent, store, kind, host))
+    return Paths((), failures[0] if failures else _failure(sent, store, flags, host))
 
 
 def authority_paths(
@@ -180,7 +218,7 @@ def authority_paths(
         path
         for path in _candidates(sent, store)
         if not any(outdated(certificate, at) for certificate in path)
-        and all(_issued(below, above) for below, above in pairwise(path))
+        and all(issued(below, above) for below, above in pairwise(path))
     )
 
 
@@ -258,14 +296,14 @@ def _public_key(certificate: bytes) -> bytes:
 
 
 def _verify(
-    shown: Sequence[bytes], anchors: Sequence[bytes], kind: ClientKind, host: str
+    shown: Sequence[bytes], anchors: Sequence[bytes], flags: int, host: str
 ) -> tuple[bytes, ...]:
     """Let OpenSSL verify what a server shows, whatever the date; return the chain that it built.
 
     Raises:
         ssl.SSLError: it does not verify.
     """
-    context = _client_context(anchors, kind)
+    context = _client_context(anchors, flags)
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = context.wrap_bio(incoming, outgoing, server_hostname=host)
     incoming.write(_first_flight(shown))
@@ -282,7 +320,7 @@ def _verify(
     return verified_chain(connection_of(client))
 
 
-def _client_context(anchors: Sequence[bytes], kind: ClientKind) -> ssl.SSLContext:
+def _client_context(anchors: Sequence[bytes], flags: int) -> ssl.SSLContext:
     """A client's context that trusts these authorities and no others, at any time."""
     # not create_default_context, which trusts the system's where it is given none
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -290,7 +328,7 @@ def _client_context(anchors: Sequence[bytes], kind: ClientKind) -> ssl.SSLContex
         context.load_verify_locations(cadata=b"".join(anchors))
     context.hostname_checks_common_name = False
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_flags = ssl.VerifyFlags(kind.flags | NO_CHECK_TIME)
+    context.verify_flags = ssl.VerifyFlags(flags | NO_CHECK_TIME)
     return context
 
 
@@ -319,7 +357,12 @@ def _vector(content: bytes) -> bytes:
     return len(content).to_bytes(3, "big") + content
 
 
-def _issued(below: bytes, above: bytes) -> bool:
+def issued(below: bytes, above: bytes) -> bool:
+    """Whether a certificate was issued by an authority with that other one.
+
+    Raises:
+        CertificateFormatError: one cannot be read.
+    """
     issuer = parse(above)
     try:
         parse(below).verify_directly_issued_by(issuer)
@@ -344,6 +387,19 @@ def is_authority(certificate: bytes) -> bool:
         return False
 
 
+def is_for_servers(certificate: bytes) -> bool:
+    """Whether its extended key usage, if it has one, is good for TLS servers.
+
+    Raises:
+        CertificateFormatError: it cannot be read.
+    """
+    with suppress(x509.ExtensionNotFound, *UNREADABLE):
+        extensions = parse(certificate).extensions
+        usages = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        return not SERVER_USAGES.isdisjoint(usages)
+    return True
+
+
 def outdated(certificate: bytes, at: datetime) -> str:
     """What is wrong with a certificate's dates; "" if nothing is."""
     facts = facts_of(certificate)
@@ -360,9 +416,9 @@ def outdated(certificate: bytes, at: datetime) -> str:
 # Why there is no path
 
 
-def _failure(sent: Sequence[bytes], store: TrustStore, kind: ClientKind, host: str) -> str:
+def _failure(sent: Sequence[bytes], store: TrustStore, flags: int, host: str) -> str:
     try:
-        _verify(sent, store.anchors, kind, host)
+        _verify(sent, store.anchors, flags, host)
     except ssl.SSLError as error:
         return _why(error)
     return "no path to a trust anchor was found"

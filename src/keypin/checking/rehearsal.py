@@ -70,6 +70,7 @@ def rehearse(
     stores: Sequence[TrustStore],
     hosts: Sequence[str] = (),
     at: datetime | None = None,
+    strict_x509: bool | None = None,
 ) -> list[Finding]:
     """Tell whether clients with these pins would accept a server that shows the candidate.
 
@@ -80,6 +81,8 @@ def rehearse(
         hosts: the servers that it is meant for; unless given, those of its names that are pinned,
             and for an authority or a bare key every host that is.
         at: when, with a time zone; now if None.
+        strict_x509: what the clients were told, on any version of Python; see
+            `Pinner.create_context`.
 
     Returns:
         What was found, the good included; `CRITICAL` where some client would refuse.
@@ -92,7 +95,10 @@ def rehearse(
     named = [normalise(host) for host in hosts]
     questions = _questions(candidate, pins, named)
     if candidate.kind is Kind.CHAIN:
-        findings = [*_of_sent(candidate, at), *_of_chain(candidate, questions, stores, at)]
+        findings = [
+            *_of_sent(candidate, at),
+            *_of_chain(candidate, questions, stores, at, strict_x509),
+        ]
         if not candidate.names:
             findings.append(_nameless(candidate))
     elif candidate.kind is Kind.AUTHORITY:
@@ -188,7 +194,11 @@ def _nothing_pinned(hosts: Sequence[str]) -> Finding:
 
 
 def _of_chain(
-    candidate: Candidate, questions: Sequence[Question], stores: Sequence[TrustStore], at: datetime
+    candidate: Candidate,
+    questions: Sequence[Question],
+    stores: Sequence[TrustStore],
+    at: datetime,
+    strict_x509: bool | None,
 ) -> Iterator[Finding]:
     by_host: dict[tuple[str, str], list[Question]] = {}
     for question in questions:
@@ -197,7 +207,7 @@ def _of_chain(
         paths: dict[Chain, None] = {}
         for store in stores:
             found = {
-                kind: server_paths(candidate.certificates, store, kind, example, at)
+                kind: server_paths(candidate.certificates, store, kind, example, at, strict_x509)
                 for kind in ClientKind
             }
             yield from _not_verified(host, store, found)

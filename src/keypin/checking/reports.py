@@ -6,14 +6,13 @@ Their shapes are promised in docs/check.md.
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._junit import JUnitCase, junit_suite
 from ..pinset import subject_of
 from .certificates import facts_of, pins_of
-from .findings import Finding, Severity, as_json, exit_code, worst
+from .findings import Finding, Severity, as_json, by_host, exit_code, host_counts, worst
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -34,6 +33,7 @@ __all__ = [
 ]
 
 VERSION = 1
+INTERRUPTED = 130  # as shells say of what Ctrl-C ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class Report:
         sightings: what servers showed.
         seen: of each entry of the file that servers were seen for, which pins they showed.
         entries: those entries of the file that were checked.
+        interrupted: it was ended by Ctrl-C, and much is not known.
     """
 
     started: datetime
@@ -57,10 +58,13 @@ class Report:
     sightings: list[Sighting] = field(default_factory=list)
     seen: Mapping[str, frozenset[Pin]] = field(default_factory=dict)
     entries: list[HostEntry] = field(default_factory=list)
+    interrupted: bool = False
 
     @property
     def exit_code(self) -> int:
         """What the command exits with."""
+        if self.interrupted:
+            return INTERRUPTED
         return exit_code(self.findings, self.fail_on)
 
 
@@ -90,33 +94,30 @@ def summary_line(report: Report) -> str:
 
 
 def junit_report(report: Report) -> bytes:
-    """JUnit's XML: a test case for each server address and each host's rules.
+    """JUnit's XML: a test case for each host.
 
     What is critical, and a warning unless warnings pass, is a failure; what is unknown an error.
     """
-    cases: defaultdict[tuple[str, str], list[Finding]] = defaultdict(list)
-    for finding in report.findings:
-        cases[finding.host or "the pin file", finding.where or "rules"].append(finding)
     return junit_suite(
         "keypin check",
         report.started,
         report.finished,
         [
-            _junit_case(host, where, findings, report.fail_on)
-            for (host, where), findings in cases.items()
+            _junit_case(host, findings, report.fail_on)
+            for host, findings in by_host(report.findings).items()
         ],
     )
 
 
-def _junit_case(host: str, where: str, findings: list[Finding], fail_on: Severity) -> JUnitCase:
+def _junit_case(host: str, findings: list[Finding], fail_on: Severity) -> JUnitCase:
     worst_one = next(each for each in findings if each.severity is worst(findings))
     return JUnitCase(
+        "keypin check",
         host,
-        where,
         _outcome(findings, fail_on),
         "\n".join(map(_sentence, findings)),
         worst_one.code,
-        worst_one.text,
+        _placed(worst_one),
     )
 
 
@@ -143,13 +144,13 @@ def _metrics(report: Report) -> Iterator[tuple[str, str, Samples]]:
     code = str(report.exit_code)
     help_text = "0 ok, 1 warning, 2 critical, 3 unknown."
     yield "check_exit_code", f"Exit code of the last check: {help_text}", [({}, code)]
-    counts = Counter(finding.severity for finding in report.findings)
-    findings = [({"severity": each.value}, str(counts[each])) for each in Severity]
-    yield "check_findings", "Findings of the last check.", findings
-    by_host: defaultdict[str, list[Finding]] = defaultdict(list)
-    for finding in report.findings:
-        by_host[finding.host or ""].append(finding)
-    hosts = [({"host": host}, str(worst(some).exit_code)) for host, some in by_host.items()]
+    counts = host_counts(report.findings).items()
+    severities = [({"severity": each.value}, str(count)) for each, count in counts]
+    yield "check_hosts", "Hosts of each severity.", severities
+    hosts = [
+        ({"host": host}, str(worst(some).exit_code))
+        for host, some in by_host(report.findings).items()
+    ]
     yield "check_host_status", f"The worst finding of each host: {help_text}", hosts
     yield (
         "certificate_expiry_timestamp_seconds",
@@ -169,17 +170,18 @@ def _metrics(report: Report) -> Iterator[tuple[str, str, Samples]]:
 
 
 def _certificate_expiries(sightings: Iterable[Sighting]) -> Iterator[tuple[dict[str, str], str]]:
+    """The earliest of each address and type of key, behind which there may be several servers."""
+    found: dict[tuple[str, ...], datetime] = {}
     for sighting in sightings:
         chain = sighting.inspection.verified if sighting.inspection is not None else ()
         ends = [end for der in chain if (end := facts_of(der).not_after) is not None]
         if ends:
-            labels = {
-                "host": sighting.target.host,
-                "address": sighting.address or "",
-                "port": str(sighting.port),
-                "key": sighting.key or "",
-            }
-            yield labels, _number(min(ends).timestamp())
+            place = sighting.target.host, sighting.address or "", str(sighting.port)
+            labels: tuple[str, ...] = (*place, sighting.key or "")
+            found[labels] = min(ends) if labels not in found else min(*ends, found[labels])
+    for labels, end in found.items():
+        names = ("host", "address", "port", "key")
+        yield dict(zip(names, labels, strict=True)), _number(end.timestamp())
 
 
 def _pins_seen(report: Report) -> Iterator[tuple[dict[str, str], str]]:
@@ -193,14 +195,13 @@ def _pins_seen(report: Report) -> Iterator[tuple[dict[str, str], str]]:
 
 
 def _summary(report: Report) -> dict[str, Any]:
-    counts = Counter(finding.severity for finding in report.findings)
     return {
         "version": VERSION,
         "started": _moment(report.started),
         "finished": _moment(report.finished),
         "severity": worst(report.findings).value,
         "exit_code": report.exit_code,
-        "counts": {severity.value: counts[severity] for severity in Severity},
+        "hosts": {each.value: count for each, count in host_counts(report.findings).items()},
     }
 
 
@@ -213,6 +214,8 @@ def _server(sighting: Sighting) -> dict[str, Any]:
         "starttls": target.starttls,
         "key": sighting.key,
         "other_key": sighting.other_key,
+        "connections": sighting.connections,
+        "shown_in": sighting.shown_in,
         "error": sighting.error,
         "verified": None,
         "reason": None,
@@ -256,7 +259,11 @@ def _outcome(findings: list[Finding], fail_on: Severity) -> Literal["passed", "f
 
 def _sentence(finding: Finding) -> str:
     advice = f" {finding.advice}" if finding.advice else ""
-    return f"{finding.severity}: {finding.text} ({finding.code}){advice}"
+    return f"{finding.severity}: {_placed(finding)} ({finding.code}){advice}"
+
+
+def _placed(finding: Finding) -> str:
+    return f"{finding.where}: {finding.text}" if finding.where else finding.text
 
 
 def _escaped(label: str) -> str:

@@ -24,7 +24,7 @@ from .fetch import trusted_certificate
 from .findings import ask
 from .key_files import FoundKey, read_key
 from .listing import list_certificates, list_details
-from .options import Cafile, ServerName, Timeout, authority_errors, server_name
+from .options import Cafile, ServerName, StrictX509, Timeout, authority_errors, server_name
 from .output import PASTED, Page
 from .pin_file_edits import DryRun, Pins, edit_pin_file, moment, prepare_edit
 from .targets import Server
@@ -141,6 +141,7 @@ def add(
         ),
     ] = None,
     cafile: Cafile = None,
+    strict_x509: StrictX509 = None,
     servername: ServerName = None,
     timeout: Timeout = 10.0,
     pins: Pins = Path("pins.toml"),
@@ -162,11 +163,12 @@ def add(
     depth = 1 if ca else depth or 0
     chain: tuple[bytes, ...] = ()
     if source == LIVE:
-        source, chain = _ask_server(name, connect, servername, cafile, timeout)
+        source, chain = _ask_server(name, connect, servername, cafile, timeout, strict_x509)
         found = _certificate_at(depth, chain, source)
-    elif connect or cafile or servername:
+    elif connect or cafile or servername or strict_x509 is not None:
         raise CommandError(
-            ExitCode.USAGE, "--connect, --cafile and --servername are for --from live"
+            ExitCode.USAGE,
+            "--connect, --cafile, --servername and --strict-x509 are for --from live",
         )
     else:
         found = _in_file_or_text(source, depth)
@@ -206,7 +208,12 @@ def _pattern(host: str) -> str:
 
 
 def _ask_server(
-    name: str, connect: str | None, servername: str | None, cafile: Path | None, timeout: float
+    name: str,
+    connect: str | None,
+    servername: str | None,
+    cafile: Path | None,
+    timeout: float,
+    strict_x509: bool | None,
 ) -> tuple[str, tuple[bytes, ...]]:
     """The server, for people, and its chain, verified as one that the rule would be for.
 
@@ -225,9 +232,9 @@ def _ask_server(
             f"{asked} is no host of {name}; the name to verify is given by --servername",
         )
     with authority_errors(cafile, None):
-        context = verifying_context(cafile)
+        context = verifying_context(cafile, strict_x509=strict_x509)
     inspection = ask(server, context, asked, timeout)
-    trusted_certificate(server, inspection)
+    trusted_certificate(server, inspection, cafile, strict_x509)
     return str(server), inspection.verified
 
 

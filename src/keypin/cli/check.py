@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import sys
 from collections import defaultdict
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..checking.findings import Severity
-from ..checking.judgement import Judge
+from ..checking.findings import Finding, Severity
+from ..checking.judgement import Code, Judge
 from ..checking.lint import lint
 from ..checking.live import Contexts, Manner, look_at
 from ..checking.reports import (
@@ -30,11 +29,12 @@ from ..checking.starttls import PORTS
 from ..checking.targets import Where, targets_of
 from ..errors import HostnameError
 from ..hostnames import normalise
+from .durations import duration
 from .exit_codes import CommandError, ExitCode
-from .files import read_pin_file, written_atomically
+from .files import PROMETHEUS, read_pin_file, refuse_other_name, written_atomically
 from .finding_lines import list_findings, summary_of
-from .options import Cafile, Capath, Timeout, authority_errors
-from .output import Page
+from .options import Cafile, Capath, StrictX509, Timeout, authority_errors, trust_store
+from .output import Page, complain
 from .progress import progress_of
 from .rehearsals import rehearse_files
 from .targets import Server
@@ -42,7 +42,6 @@ from .targets import Server
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..checking.findings import Finding
     from ..checking.live import Sighting
     from ..checking.targets import HostAndPort, Target
     from ..pin import Pin
@@ -58,14 +57,8 @@ keypin check --lint --expires-within 60d --junit keypin.xml
 keypin check --candidate new-chain.pem --at 2027-01-01 --against pins-6.toml
 """
 
-DAYS = re.compile(r"([0-9]{1,5})d?")
 MOST_WORKERS = 1000
-
-
-def _days(text: str) -> timedelta:
-    if (read := DAYS.fullmatch(text)) is None:
-        raise typer.BadParameter(f"a number of days, such as 30d, not {text!r}")
-    return timedelta(days=int(read[1]))
+MOST_CONNECTIONS = 1000
 
 
 def _moment(text: str) -> datetime:
@@ -88,7 +81,7 @@ def check(
         "pins.toml"
     ),
     lint_only: Annotated[
-        bool, typer.Option("--lint", help="Only read the file; no network.")
+        bool, typer.Option("--lint", help="Look for faults in the pin file alone; no network.")
     ] = False,
     also: Annotated[
         list[str] | None,
@@ -134,8 +127,20 @@ def check(
             " or ECDSA).",
         ),
     ] = False,
+    repeat: Annotated[
+        int,
+        typer.Option(
+            "--repeat",
+            metavar="NUMBER",
+            min=1,
+            max=MOST_CONNECTIONS,
+            help="Connect so often to each address: a load balancer may have servers with different"
+            " keys behind it.",
+        ),
+    ] = 3,
     cafile: Cafile = None,
     capath: Capath = None,
+    strict_x509: StrictX509 = None,
     timeout: Timeout = 10.0,
     workers: Annotated[
         int,
@@ -151,9 +156,10 @@ def check(
         timedelta,
         typer.Option(
             "--expires-within",
-            metavar="DAYS",
-            parser=_days,
-            help="Warn of pins and certificates that expire sooner.",
+            metavar="TIME",
+            parser=duration,
+            help="Warn of pins and certificates that expire sooner: 30d unless given, or 6w,"
+            " 48h; 30 is 30d.",
             show_default=False,
         ),
     ] = "30d",  # type: ignore[assignment]
@@ -168,43 +174,55 @@ def check(
     ] = None,
     at: Annotated[
         datetime | None,
-        typer.Option("--at", metavar="DATE", parser=_moment, help="Rehearse for that day."),
+        typer.Option(
+            "--at",
+            metavar="DATE",
+            parser=_moment,
+            help="With --candidate: on that day, such as 2027-01-01; now unless given.",
+        ),
     ] = None,
     against: Annotated[
         list[Path] | None,
         typer.Option(
             "--against",
             metavar="FILE",
-            help="Rehearse for clients with this older pin file, too. Repeatable.",
+            help="With --candidate: for clients that still carry this pin file, too. Repeatable.",
         ),
     ] = None,
     fail_on: Annotated[
         Literal["warning", "critical"],
-        typer.Option("--fail-on", help="What is not ok; what is unknown never is."),
+        typer.Option(
+            "--fail-on",
+            help="From what on the exit code is not 0. With critical, warnings are listed, and the"
+            " code is 0; what is unknown is 3 with either.",
+        ),
     ] = "warning",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Do not list what is ok.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")] = False,
     jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="Write JSON Lines, each as soon as it is known.")
+        bool, typer.Option("--jsonl", help="Write JSON Lines instead, each as soon as it is known.")
     ] = False,
     junit: Annotated[
-        Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML there, too.")
+        Path | None,
+        typer.Option("--junit", metavar="FILE", help="Write JUnit XML there, too (.xml)."),
     ] = None,
     prometheus: Annotated[
         Path | None,
         typer.Option(
             "--prometheus",
             metavar="FILE",
-            help="Write metrics for the textfile collector there, too.",
+            help="Write metrics for the textfile collector there, too (.prom).",
         ),
     ] = None,
 ) -> int:
     """Check a pin file against its servers and what is to come.
 
-    Without HOST it checks all hosts of the file, at each of their addresses. It sends them
-    nothing but the handshake.
+    Without HOST, all hosts of the file are checked, at each of their addresses. Servers get
+    handshakes and nothing else. With --candidate nothing is connected to: it tells whether clients
+    would accept a certificate or key that no server shows yet.
 
-    Exit codes: 0 ok, 1 warning, 2 critical, 3 unknown; unreachable is unknown.
+    Exit codes: 0 all is well; 1 warning, it works today; 2 critical, clients are refused or not
+    protected; 3 unknown, such as a host that cannot be reached; 130 Ctrl-C.
     """
     _refuse_contradictions(
         {"--json": json_, "--jsonl": jsonl},
@@ -215,6 +233,12 @@ def check(
         raise CommandError(ExitCode.USAGE, "--at and --against are for --candidate")
     if candidate and capath is not None:
         raise CommandError(ExitCode.USAGE, "--capath is not for --candidate: use --cafile")
+    for path, kind, option in (
+        (junit, "JUnit XML", "--junit"),
+        (prometheus, PROMETHEUS, "--prometheus"),
+    ):
+        if path is not None:
+            refuse_other_name(path, kind, option)
     named = [_host_and_port(text) for text in hosts or ()]
     more = [_host_and_port(text) for text in also or ()]
     where = Where(
@@ -229,21 +253,31 @@ def check(
         cafiles = [cafile] if cafile is not None else []
         names = [host for host, _ in (*named, *more)]
         files = [pins, *(against or ())]
-        inquiry.found(rehearse_files(candidate, files, names, at, cafiles))
+        inquiry.found(rehearse_files(candidate, files, names, at, cafiles, strict_x509))
     else:
         file = read_pin_file(pins)
-        judge = Judge(file, inquiry.started, expires_within)
+        store = None
         if not lint_only:
             with authority_errors(cafile, capath):
-                contexts = Contexts(cafile, capath)
-            manner = Manner(timeout, workers, not one_key, family)
+                contexts = Contexts(cafile, capath, strict_x509=strict_x509)
+            store = trust_store(cafile, capath)
+        judge = Judge(file, inquiry.started, expires_within, store, strict_x509)
+        if not lint_only:
+            manner = Manner(timeout, workers, not one_key, repeat, family)
             targets = targets_of(file, where, named, more)
             _refuse_strangers(where, judge, targets)
             inquiry.look(judge, targets, contexts, manner)
-            inquiry.found(judge.summing_up(whole_file=not named))
-        only = [host for host, _ in (*named, *more)] if named else None
-        inquiry.read(judge, _entries(judge, only), expires_within)
+        if not inquiry.interrupted:
+            if not lint_only:
+                inquiry.found(judge.summing_up(whole_file=not named))
+            only = [host for host, _ in (*named, *more)] if named else None
+            inquiry.read(judge, _entries(judge, only), expires_within)
     report = inquiry.report()
+    if inquiry.interrupted:
+        output.end(report)
+        unwritten = [str(path) for path in (junit, prometheus) if path is not None]
+        complain(f"interrupted{_listed_as_unwritten(unwritten)}")
+        return report.exit_code
     if junit is not None:
         _write(junit, junit_report(report))
     if prometheus is not None:
@@ -263,6 +297,7 @@ class _Inquiry:
         self._sightings: list[Sighting] = []
         self._entries: list[HostEntry] = []
         self._seen: dict[str, frozenset[Pin]] = {}
+        self.interrupted = False
 
     def found(self, findings: Iterable[Finding]) -> None:
         """Keep findings."""
@@ -273,22 +308,34 @@ class _Inquiry:
     def look(
         self, judge: Judge, targets: Sequence[Target], contexts: Contexts, manner: Manner
     ) -> None:
-        """Look at servers, and judge what they show."""
-        due = []
+        """Look at servers, and judge what they show; Ctrl-C ends it, and what is known stays."""
+        due: list[Target] = []
         for target in targets:
             if (reason := judge.unnecessary(target)) is not None:
                 self.found([reason])
             else:
                 due.append(target)
-        with progress_of("connections") as progress:
-            for seen in look_at(due, contexts, manner, progress):
-                for sighting in seen:
-                    self._sightings.append(sighting)
-                    self._output.server(sighting)
-                    self.found(judge.judge(sighting))
+        try:
+            with progress_of("hosts") as progress:
+                for seen in look_at(due, contexts, manner, progress):
+                    for sighting in seen:
+                        self._output.server(sighting)
+                        self.found(judge.judge(sighting))
+                    self.found(judge.compare(seen))
+                    self._sightings += seen
+        except KeyboardInterrupt:
+            self.interrupted = True
+            self.found(_not_reached(target) for target in due if not self._is_known(target))
         # they answered in an order of their own
         order = {target: number for number, target in enumerate(due)}
         self._sightings.sort(key=lambda each: (order[each.target], each.address or "", each.port))
+
+    def _is_known(self, target: Target) -> bool:
+        """Whether all addresses of a server have answered, or failed."""
+        seen = [each for each in self._sightings if each.target == target]
+        return bool(seen) and len({(each.address, each.port) for each in seen}) >= max(
+            each.addresses for each in seen
+        )
 
     def read(self, judge: Judge, entries: list[HostEntry], expires_within: timedelta) -> None:
         """Look at the file itself."""
@@ -314,6 +361,7 @@ class _Inquiry:
             self._sightings,
             self._seen,
             self._entries,
+            self.interrupted,
         )
 
 
@@ -357,6 +405,15 @@ def _entries(judge: Judge, hosts: Sequence[str] | None) -> list[HostEntry]:
         if (entry := judge.entry_of(host)) is not None and not entry.exclude
     }
     return list(found.values())
+
+
+def _not_reached(target: Target) -> Finding:
+    text = "the check was interrupted before all addresses of this host had answered"
+    return Finding(Severity.UNKNOWN, Code.NOT_CHECKED, target.host, text, f"port {target.port}")
+
+
+def _listed_as_unwritten(paths: Sequence[str]) -> str:
+    return f"; not written: {', '.join(paths)}" if paths else ""
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import ssl
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
+from ..checking.unverified import Explanation, Unverified, explain
 from ..inspection import why_not_connected
 from .exit_codes import CommandError, ExitCode
 
-__all__ = ["connection_error", "verification_error"]
+if TYPE_CHECKING:
+    from ..checking.paths import TrustStore
+    from ..inspection import Inspection
+
+__all__ = ["connection_error", "explanation", "unverified_error", "verification_error"]
 
 # X509_V_ERR_*: no path to a trusted authority; a private CA is trusted once it is named
 SELF_SIGNED_LEAF = 18
@@ -40,7 +47,33 @@ def verification_error(where: str, reason: str, code: int) -> CommandError:
         code: X509_V_ERR_*.
     """
     message = f"{where} is not verified: {reason}"
-    return CommandError(ExitCode.NOT_VERIFIED, "\n".join([message, *advice(code)]))
+    more = advice(code) or [f"keypin show {where} tells more."]
+    if code in UNTRUSTED:
+        more.append(f"keypin show {where} names the certificate that is missing.")
+    return CommandError(ExitCode.NOT_VERIFIED, "\n".join([message, *more]))
+
+
+def explanation(found: Inspection, store: TrustStore, strict_x509: bool | None) -> Explanation:
+    """Why a server's certificates do not verify.
+
+    Args:
+        found: what the server showed.
+        store: whom to trust.
+        strict_x509: see `Pinner.create_context`.
+    """
+    now = datetime.now(UTC)
+    return explain(
+        Unverified(found.sent, found.server_name, found.failure_code, store, now, strict_x509)
+    )
+
+
+def unverified_error(
+    where: str, found: Inspection, store: TrustStore, strict_x509: bool | None
+) -> CommandError:
+    """The same as an error; `where` is the server, for people."""
+    lines = [f"{where} is not verified: {found.failure}"]
+    lines += [line for line in explanation(found, store, strict_x509) if line]
+    return CommandError(ExitCode.NOT_VERIFIED, "\n".join(lines))
 
 
 def advice(code: int) -> list[str]:
@@ -51,7 +84,10 @@ def advice(code: int) -> list[str]:
             "have a certificate issued, by a private CA for instance.",
         ]
     if code in UNTRUSTED:
-        return ["If it is from a private CA, name that CA's certificate: --cafile FILE"]
+        return [
+            "Either the server does not send the certificates of its intermediates, or its root is"
+            " not trusted (--cafile FILE)."
+        ]
     if code in {HOSTNAME_MISMATCH, IP_ADDRESS_MISMATCH}:
         return ["If the server goes by another name, connect to it by that name."]
     return []

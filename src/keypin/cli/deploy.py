@@ -22,10 +22,10 @@ from ..checking.findings import Severity, exit_code
 from ..checking.paths import parse
 from ..checking.rehearsal import Code
 from .certificate_files import pem
+from .durations import seconds
 from .exit_codes import CommandError, ExitCode
 from .files import read_file
 from .finding_lines import list_findings
-from .options import positive
 from .output import Page, complain
 from .rehearsals import read_candidate, read_surroundings
 from .served_folder import ServedFiles, ServedFolder
@@ -114,7 +114,7 @@ def deploy(
             "--timeout",
             metavar="SECONDS",
             help="Take a reload that lasts longer for a failed one.",
-            callback=positive,
+            parser=seconds,
         ),
     ] = 60.0,
 ) -> int:

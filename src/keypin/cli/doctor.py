@@ -16,8 +16,8 @@ from ..lab.command import Commands, Ended, fill, places_in
 from ..testing import Inconclusive
 from ..testing.trial import OWN_CHECK_PASSED, bypass_report, new_trial
 from .demo import BAD, GOOD, TlsVersion
+from .durations import seconds
 from .exit_codes import CommandError, ExitCode
-from .options import positive
 from .output import Page
 from .programs import explained
 
@@ -108,7 +108,7 @@ def doctor(
             "--timeout",
             metavar="SECONDS",
             help="End a run of the command that takes longer.",
-            callback=positive,
+            parser=seconds,
         ),
     ] = 30.0,
     json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,

@@ -15,7 +15,7 @@ from .certificate_files import read_certificates
 from .certificates import summarise
 from .conversions import Allow, ForeignFormat, Json, Strict, report
 from .exit_codes import CommandError, ExitCode
-from .files import new_file, read_pin_file, refuse_to_overwrite
+from .files import new_file, read_pin_file, refuse_other_name, refuse_to_overwrite
 from .options import Force
 from .targets import CERTIFICATE_SUFFIXES
 
@@ -76,6 +76,8 @@ def export(
         raise CommandError(
             ExitCode.USAGE, f"{format} is several files: name a folder for them with -o FOLDER"
         )
+    if output is not None:
+        refuse_other_name(output, format, "--output")
     file = read_pin_file(pins)
     known = {} if certificates is None else _certificates(certificates)
     try:

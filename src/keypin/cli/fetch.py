@@ -13,12 +13,21 @@ from ..certificate_file import read_server_certificate
 from ..errors import CertificateFormatError
 from ..inspection import verifying_context
 from .certificates import summarise
-from .connections import SELF_SIGNED_LEAF, verification_error
+from .connections import SELF_SIGNED_LEAF, unverified_error, verification_error
 from .exit_codes import CommandError, ExitCode
-from .files import new_file, refuse_to_overwrite
+from .files import new_file, refuse_other_name, refuse_to_overwrite
 from .findings import ask
 from .listing import list_details
-from .options import Cafile, Force, ServerName, Timeout, authority_errors, server_name
+from .options import (
+    Cafile,
+    Force,
+    ServerName,
+    StrictX509,
+    Timeout,
+    authority_errors,
+    server_name,
+    trust_store,
+)
 from .output import Page
 from .targets import HTTPS, Server
 
@@ -45,6 +54,7 @@ def fetch(
         typer.Option("--output", "-o", metavar="FILE", help="The file to write, in DER."),
     ],
     cafile: Cafile = None,
+    strict_x509: StrictX509 = None,
     servername: ServerName = None,
     timeout: Timeout = 10.0,
     force: Force = False,
@@ -56,11 +66,12 @@ def fetch(
     """
     target = Server.parse(server)
     name = server_name(servername)
+    refuse_other_name(output, "a certificate in DER", "--output")
     refuse_to_overwrite(output, force=force)
     with authority_errors(cafile, None):
-        context = verifying_context(cafile)
+        context = verifying_context(cafile, strict_x509=strict_x509)
     found = ask(target, context, name, timeout)
-    der = trusted_certificate(target, found)
+    der = trusted_certificate(target, found, cafile, strict_x509)
     new_file(output, der, force=force)
     page = Page()
     page.line(f"Saved the certificate of {target} in {output} (DER, {len(der)} bytes)")
@@ -71,19 +82,30 @@ def fetch(
     page.line()
     page.line("To pin it in a program:")
     page.line()
-    page.verbatim(*python_lines(output, Server(found.server_name, found.port), cafile), indent=2)
+    lines = python_lines(
+        output, Server(found.server_name, found.port), cafile, strict_x509=strict_x509
+    )
+    page.verbatim(*lines, indent=2)
     return ExitCode.OK
 
 
-def trusted_certificate(server: Server, found: Inspection) -> bytes:
+def trusted_certificate(
+    server: Server, found: Inspection, cafile: Path | None, strict_x509: bool | None
+) -> bytes:
     """The certificate that a program may pin.
+
+    Args:
+        server: where it is.
+        found: what it showed.
+        cafile: the authorities that were trusted.
+        strict_x509: see `Pinner.create_context`.
 
     Raises:
         CommandError: it is none.
     """
     try:
         if found.failure is not None:
-            raise verification_error(str(server), found.failure, found.failure_code)
+            raise unverified_error(str(server), found, trust_store(cafile), strict_x509)
         der = found.verified[0]
         if summarise(der).self_signed:
             raise verification_error(str(server), "self-signed certificate", SELF_SIGNED_LEAF)
@@ -96,7 +118,9 @@ def trusted_certificate(server: Server, found: Inspection) -> bytes:
         raise CommandError(ExitCode.BAD_FILE, str(error)) from None
 
 
-def python_lines(file: Path, server: Server, cafile: Path | None) -> list[str]:
+def python_lines(
+    file: Path, server: Server, cafile: Path | None, *, strict_x509: bool | None = None
+) -> list[str]:
     """Write the lines of a program that pins the file and talks to the server."""
     port = "" if server.port == HTTPS else f":{server.port}"
     host = f"[{server.host}]" if ":" in server.host else server.host
@@ -104,6 +128,7 @@ def python_lines(file: Path, server: Server, cafile: Path | None) -> list[str]:
         f"base_url={_quoted(f'https://{host}{port}')}",
         f"certificates={_quoted(file.parent)}",
         *([] if cafile is None else [f"cafile={_quoted(cafile)}"]),
+        *([] if strict_x509 is None else [f"strict_x509={strict_x509}"]),
     ]
     call = f"client = Client({', '.join(arguments)})"
     calls = [call]

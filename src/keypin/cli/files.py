@@ -15,7 +15,41 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["new_file", "read_file", "read_pin_file", "refuse_to_overwrite", "written_atomically"]
+__all__ = [
+    "new_file",
+    "read_file",
+    "read_pin_file",
+    "refuse_other_name",
+    "refuse_to_overwrite",
+    "written_atomically",
+]
+
+PROMETHEUS, SVG = "metrics for Prometheus", "SVG"
+ENDINGS = {
+    PROMETHEUS: (".prom",),
+    SVG: (".svg",),
+    "JUnit XML": (".xml",),
+    "Markdown": (".md", ".markdown"),
+    "a certificate in DER": (".der", ".cer", ".crt"),
+    "a PKCS #12 store": (".p12", ".pfx"),
+    "android": (".xml",),
+    "trustkit-android": (".xml",),
+    "ios": (".plist", ".xml"),
+    "trustkit-ios": (".plist", ".xml"),
+    "okhttp": (".kt", ".kts"),
+    "okhttp-java": (".java",),
+    "chromium": (".json",),
+    "python": (".py",),
+}
+"""what files of each kind are called"""
+OTHER_ENDINGS = frozenset(
+    {".csv", ".gif", ".html", ".jks", ".jpeg", ".jpg", ".jsonl", ".key", ".pdf", ".pem", ".png"}
+    | {".toml", ".yaml", ".yml", ".zip"}
+)
+"""of what no command writes, or only where it says so"""
+EVERY_ENDING = OTHER_ENDINGS.union(*ENDINGS.values())
+ENDING_DEMANDED = frozenset({PROMETHEUS})
+"""where others read nothing else"""
 
 
 def read_file(path: Path) -> bytes:
@@ -54,6 +88,30 @@ def refuse_to_overwrite(path: Path, *, force: bool) -> None:
     if os.path.lexists(path) and not force:
         raise CommandError(
             ExitCode.CANNOT_WRITE, f"{path} exists already; --force replaces what is in it"
+        )
+
+
+def refuse_other_name(path: Path, kind: str, option: str) -> None:
+    """Refuse a name that says of a file that it is of another kind.
+
+    Names without a known ending are no lie; devices and pipes can be called anything.
+
+    Args:
+        path: what is to be written.
+        kind: one of `ENDINGS`; another is refused nothing.
+        option: by which it was named.
+
+    Raises:
+        CommandError: it is called like something else.
+    """
+    endings, ending = ENDINGS.get(kind, ()), path.suffix.lower()
+    is_device = path.is_relative_to("/dev") or (path.exists() and not path.is_file())
+    if not endings or ending in endings or is_device:
+        return
+    if ending in EVERY_ENDING or kind in ENDING_DEMANDED:
+        names = " or ".join(endings)
+        raise CommandError(
+            ExitCode.USAGE, f"{path}: {option} writes {kind}, and its name ends in {names}"
         )
 
 

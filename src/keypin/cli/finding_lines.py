@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from ..checking.findings import Severity
+from ..checking.findings import Severity, by_host, host_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,25 +32,21 @@ def list_findings(page: Page, findings: Iterable[Finding], *, quiet: bool = Fals
         findings: in any order.
         quiet: leave out what is ok.
     """
-    by_host: defaultdict[str, list[Finding]] = defaultdict(list)
-    for finding in findings:
-        if not (quiet and finding.severity is Severity.OK):
-            by_host[finding.host or "the pin file"].append(finding)
-    for host, some in by_host.items():
+    shown = [each for each in findings if not (quiet and each.severity is Severity.OK)]
+    for host, some in by_host(shown).items():
         page.line((host, "bold"))
         for finding in some:
             _write(page, finding)
 
 
 def summary_of(findings: Iterable[Finding]) -> str:
-    """One line: how many findings of each kind, the worst first."""
-    counts = Counter(finding.severity for finding in findings)
-    named = [
-        f"{counts[each]} {each}{'s' if each is Severity.WARNING and counts[each] > 1 else ''}"
-        for each in reversed(Severity)
-        if counts[each]
-    ]
-    return ", ".join(named) or "nothing was checked"
+    """One line: how many hosts there are of each severity, the worst first."""
+    counts = host_counts(findings)
+    total = sum(counts.values())
+    if not total:
+        return "nothing was checked"
+    named = [f"{counts[each]} {each}" for each in reversed(Severity) if counts[each]]
+    return f"{total} host{'s' if total > 1 else ''}: {', '.join(named)}"
 
 
 def _write(page: Page, finding: Finding) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..checking.unverified import Explanation
 from ..inspection import Inspection, inspect_server
 from .certificate_files import CertificateFile, read_certificates
 from .certificates import summarise
@@ -22,17 +23,20 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "as_json", "look_at"]
 
 JSON_VERSION = 1
+NOTHING_TO_EXPLAIN = Explanation()
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One target, and what became of it: exactly one of the others is not None."""
+    """One target, and what became of it: exactly one of file, server and error is not None."""
 
     target: str
     """as the user gave it"""
     file: CertificateFile | None = None
     server: Inspection | None = None
     error: CommandError | None = None
+    explanation: Explanation = NOTHING_TO_EXPLAIN
+    """why the server's certificates do not verify"""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -102,6 +106,8 @@ def _result(finding: Finding, now: datetime) -> dict[str, Any]:
         "target": finding.target,
         "verified": None if server is None else server.is_verified,
         "reason": None if server is None else server.failure,
+        "cause": finding.explanation.cause or None,
+        "advice": finding.explanation.advice or None,
         "chain": [_certificate(der, sent, now) for der in finding.chain],
         "sent": None if sent is None else [_certificate(der, sent, now) for der in sent],
         "server": server and _connection(server),

@@ -31,7 +31,7 @@ from ..pinset import PinSet
 from .connections import connection_error
 from .exit_codes import CommandError, ExitCode
 from .files import read_file, written_atomically
-from .options import Cafile, Timeout, authority_errors
+from .options import Cafile, StrictX509, Timeout, authority_errors
 from .output import printable
 from .targets import HTTPS, Server
 
@@ -83,6 +83,7 @@ def get(
         ),
     ] = Match.LEAF,
     cafile: Cafile = None,
+    strict_x509: StrictX509 = None,
     client_certificate: Annotated[
         Path | None,
         typer.Option(
@@ -144,7 +145,7 @@ def get(
     if body is not None and not any(name.lower() == b"content-type" for name, _ in headers):
         headers.append((b"Content-Type", FORM))
     verb = _method(method, body)
-    context = _context(pins, match, cafile, client_certificate, client_key)
+    context = _context(pins, match, cafile, client_certificate, client_key, strict_x509)
     with (
         _request_errors(address),
         _client(context, timeout, follow_redirects=location) as client,
@@ -242,10 +243,11 @@ def _context(
     cafile: Path | None,
     certificate: Path | None,
     key: Path | None,
+    strict_x509: bool | None,
 ) -> ssl.SSLContext:
     pinner = Pinner(PinSet.for_every_host(pins, match=match.value))
     with authority_errors(cafile, None):
-        context = pinner.create_context(cafile=cafile)
+        context = pinner.create_context(cafile=cafile, strict_x509=strict_x509)
     if certificate is not None:
         _load_client_certificate(context, certificate, key)
     elif key is not None:

@@ -18,7 +18,7 @@ from ..errors import CertificateFormatError
 from .certificate_files import read_certificates
 from .certificates import summarise
 from .exit_codes import CommandError, ExitCode
-from .files import refuse_to_overwrite
+from .files import refuse_other_name, refuse_to_overwrite
 from .listing import list_certificates
 from .new_key_files import Secrecy, held_interruptions, others_may_read, removed_on_failure
 from .options import Force
@@ -103,6 +103,7 @@ def keystore(
             ExitCode.USAGE,
             f"--alias: {alias!r} is not made of a to z, 0 to 9 and . _ - (Java ignores case)",
         )
+    refuse_other_name(store, "a PKCS #12 store", "--output")
     _refuse_to_replace(store, force=force)
     private = read_private_key(key, key_passphrase_file)
     now = datetime.now(UTC)

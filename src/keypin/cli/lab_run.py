@@ -25,8 +25,9 @@ from ..lab.reports import (
 from ..lab.runner import ADDRESSES, controls_for, play, unmet_needs
 from ..lab.stage import PLACES
 from .demo import BAD, GOOD
+from .durations import seconds
 from .exit_codes import CommandError, ExitCode
-from .files import written_atomically
+from .files import refuse_other_name, written_atomically
 from .lab_selection import (
     Group,
     Key,
@@ -38,7 +39,6 @@ from .lab_selection import (
     refuse_unknown_claims,
     select,
 )
-from .options import positive
 from .output import Page
 from .programs import explained
 from .progress import progress_of
@@ -97,7 +97,7 @@ def run(
             "--timeout",
             metavar="SECONDS",
             help="End a command that takes longer; one that hangs is wrong.",
-            callback=positive,
+            parser=seconds,
         ),
     ] = 30.0,
     proxy_by_environment: Annotated[
@@ -118,11 +118,14 @@ def run(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     junit: Annotated[
-        Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML there, too.")
+        Path | None,
+        typer.Option("--junit", metavar="FILE", help="Write JUnit XML there, too (.xml)."),
     ] = None,
     markdown: Annotated[
         Path | None,
-        typer.Option("--markdown", metavar="FILE", help="Write a table in Markdown there, too."),
+        typer.Option(
+            "--markdown", metavar="FILE", help="Write a table in Markdown there, too (.md)."
+        ),
     ] = None,
 ) -> ExitCode:
     """Attack a program, and judge it by what servers receive.
@@ -136,6 +139,12 @@ def run(
     inconclusive.
     """
     _refuse_useless(command)
+    for path, kind, option in (
+        (junit, "JUnit XML", "--junit"),
+        (markdown, "Markdown", "--markdown"),
+    ):
+        if path is not None:
+            refuse_other_name(path, kind, option)
     if protocol is None and named is None and group is None:
         protocol = "https"
     chosen = select(named, skipped, group, protocol)

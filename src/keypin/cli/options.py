@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import ssl
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..checking.paths import TrustStore
 from ..errors import HostnameError
 from ..hostnames import normalise
+from .certificate_files import read_certificates
+from .durations import seconds
 from .exit_codes import CommandError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Cafile", "Capath", "Force", "ServerName", "Timeout", "authority_errors", "server_name"]
-
-
-def positive(seconds: float) -> float:
-    if not 0 < seconds < float("inf"):
-        raise typer.BadParameter("a number of seconds above 0")
-    return seconds
+__all__ = [
+    "Cafile",
+    "Capath",
+    "Force",
+    "ServerName",
+    "StrictX509",
+    "Timeout",
+    "authority_errors",
+    "server_name",
+    "trust_store",
+]
 
 
 Cafile = Annotated[
@@ -54,10 +61,47 @@ Timeout = Annotated[
         "--timeout",
         metavar="SECONDS",
         help="Give up when one step (connecting, the handshake, an answer) takes longer.",
-        callback=positive,
+        parser=seconds,
+    ),
+]
+StrictX509 = Annotated[
+    bool | None,
+    typer.Option(
+        "--strict-x509/--no-strict-x509",
+        help="Whether certificates must follow RFC 5280 closely; unless given, they must from"
+        " Python 3.13 on.",
+        show_default=False,
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
+
+
+def trust_store(cafile: Path | None, capath: Path | None = None) -> TrustStore:
+    """What clients trust by --cafile and --capath; the system's authorities if both are None.
+
+    Raises:
+        CommandError: a file without certificates.
+    """
+    if cafile is None:
+        return TrustStore.system() if capath is None else TrustStore.of_folder(capath)
+    try:
+        anchors = read_certificates(cafile).certificates
+    except CommandError:
+        anchors = _trusted_certificates(cafile)
+        if not anchors:
+            raise
+    if capath is None:
+        return TrustStore(str(cafile), anchors)
+    folder = TrustStore.of_folder(capath)
+    return TrustStore(f"{cafile} and {capath}", (*anchors, *folder.anchors))
+
+
+def _trusted_certificates(cafile: Path) -> tuple[bytes, ...]:
+    """The authorities of a file in OpenSSL's own form (TRUSTED CERTIFICATE)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with suppress(OSError):
+        context.load_verify_locations(cafile)
+    return tuple(context.get_ca_certs(binary_form=True))
 
 
 @contextmanager

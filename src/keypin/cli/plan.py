@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,8 +17,9 @@ from ..planning.clients import days
 from ..planning.picture import draw
 from ..planning.start import start_of
 from ..planning.story import first_break, notes, settings, tell
+from . import durations
 from .exit_codes import CommandError, ExitCode
-from .files import new_file, read_pin_file, refuse_to_overwrite
+from .files import SVG, new_file, read_pin_file, refuse_other_name, refuse_to_overwrite
 from .options import Force
 from .output import Page
 
@@ -42,30 +42,9 @@ CLIENTS_BREAK = 2
 JSON_VERSION = 1
 BEHIND_THE_DATE = 12
 MOST_LEFT_BEHIND = 3
-DURATION = re.compile(r"([0-9]{1,5})([dwy])")
-DAYS = {"d": 1, "w": 7, "y": 365}
-LONGEST = 36_500
+USUAL_HORIZON = 2 * 365
 LONGEST_HORIZON = 10 * 366
 YEARS = range(1990, 2201)
-
-
-def _duration(text: str) -> int:
-    match = DURATION.fullmatch(text)
-    if match is None:
-        raise typer.BadParameter(
-            f"{text!r} is not a time in whole days: 30d, 6w (of 7 days) or 2y (of 365 days); up to"
-            " a day counts as 1d"
-        )
-    number = int(match[1]) * DAYS[match[2]]
-    if number > LONGEST:
-        raise typer.BadParameter(f"{text!r} is more than 100y")
-    return number
-
-
-def _some_time(text: str) -> int:
-    if number := _duration(text):
-        return number
-    raise typer.BadParameter(f"{text!r} is no time: 1d is the least")
 
 
 def _date(text: str) -> date:
@@ -79,7 +58,7 @@ def _date(text: str) -> date:
 
 
 def _time(help: str, *names: str, least: int = 1) -> Any:
-    read = _some_time if least else _duration
+    read = durations.some_days if least else durations.days
     return typer.Option(*names, metavar="TIME", parser=read, help=help)
 
 
@@ -91,14 +70,18 @@ def plan(
     adoption: Annotated[
         int | None,
         _time(
-            "Until practically every client has installed what was released.",
+            "How long it takes until practically every client has installed a release.",
             "--adoption",
             least=0,
         ),
     ] = None,
     refresh: Annotated[
         int | None,
-        _time("How often a running client looks for new pins over the air.", "--refresh", least=0),
+        _time(
+            "How often a running client fetches new pins; for those that get them over the air.",
+            "--refresh",
+            least=0,
+        ),
     ] = None,
     lifetime: Annotated[
         int | None,
@@ -111,12 +94,12 @@ def plan(
     renew_before: Annotated[
         int | None,
         _time(
-            "Renew with this much of it left; a third unless given.",
+            "Renew when so much of the lifetime is left; a third unless given.",
             "--renew-before",
         ),
     ] = None,
     reuse_key: Annotated[
-        bool, typer.Option("--reuse-key", help="Renewals keep the key; so unless given.")
+        bool, typer.Option("--reuse-key", help="Renewals keep the key; this is the default.")
     ] = False,
     new_key_each_renewal: Annotated[
         bool,
@@ -126,7 +109,10 @@ def plan(
     ] = False,
     rotate_every: Annotated[
         int | None,
-        _time("Renewals keep the key, until it has been in service so long.", "--rotate-every"),
+        _time(
+            "Renewals keep the key, and after so long in service the next one takes its place.",
+            "--rotate-every",
+        ),
     ] = None,
     keys_ahead: Annotated[
         int | None,
@@ -135,15 +121,15 @@ def plan(
             metavar="N",
             min=0,
             max=1000,
-            help="Make keys ahead, and have the pins of the next N in the pin file; as many as it"
-            " takes unless given, but none with --new-key-each-renewal.",
+            help="Make keys before they are needed, and have the pins of the next N in the pin"
+            " file; as many as it takes unless given, but none with --new-key-each-renewal.",
         ),
     ] = None,
     hold: Annotated[
         int | None,
         _time(
-            "With --new-key-each-renewal: publish the new pin, and show the new certificate so"
-            " much later.",
+            "With --new-key-each-renewal: publish the new pin at once, and let servers show the new"
+            " certificate so much later.",
             "--hold",
             least=0,
         ),
@@ -158,15 +144,16 @@ def plan(
     pins_expire: Annotated[
         int | None,
         _time(
-            "Publish every pin file with an expiry so much later; unless given, new ones have that"
-            " of the first.",
+            "Write an expiry into every pin file, so long after it is published; unless given, new"
+            " ones have that of the first.",
             "--pins-expire",
         ),
     ] = None,
     private_ca: Annotated[
         bool,
         typer.Option(
-            "--private-ca", help="The certificates are from a private CA, and last as long as told."
+            "--private-ca",
+            help="The certificates are from a private CA, which no limit of public CAs binds.",
         ),
     ] = False,
     pins: Annotated[
@@ -174,18 +161,21 @@ def plan(
         typer.Option(
             "--pins",
             metavar="FILE",
-            help="The newest pin file. Unless given: two keys, known to all clients.",
+            help="Begin with this pin file, the newest. Unless given: with two keys whose pins all"
+            " clients have.",
         ),
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option("--host", metavar="HOST", help="Whose pins, where the file has several."),
+        typer.Option(
+            "--host", metavar="HOST", help="The host that it is about, where the file has several."
+        ),
     ] = None,
     published: Annotated[
         date | None,
         _day(
-            "When that file was published. Unless given: on the first day, if there are older"
-            " ones; else long ago.",
+            "When the file of --pins was published. Unless given: on the first day, if there is"
+            " --against; else so long ago that all clients have it.",
             "--published",
         ),
     ] = None,
@@ -202,9 +192,9 @@ def plan(
         _day("When the certificate in service was issued; the first day unless given.", "--issued"),
     ] = None,
     start: Annotated[date | None, _day("The first day; today unless given.", "--start")] = None,
-    until: Annotated[date | None, _day("The last day.", "--until")] = None,
+    until: Annotated[date | None, _day("The last day; instead of --horizon.", "--until")] = None,
     horizon: Annotated[
-        int | None, _time("The last day is so much later; 2y unless given.", "--horizon")
+        int | None, _time("How long the plan is; 2y unless given.", "--horizon")
     ] = None,
     left_behind: Annotated[
         bool,
@@ -213,7 +203,7 @@ def plan(
         ),
     ] = False,
     svg: Annotated[
-        Path | None, typer.Option("--svg", metavar="FILE", help="Draw the plan, as SVG.")
+        Path | None, typer.Option("--svg", metavar="FILE", help="Draw the plan, as SVG (.svg).")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     force: Force = False,
@@ -221,7 +211,7 @@ def plan(
     """Show when keys and pins change, and which clients break.
 
     A new pin file is with all clients that update after --adoption and --refresh together; only
-    then may a key that it brought go into service. TIME is 30d, 6w or 2y.
+    then may a key that it brought go into service. TIME is 30d, 6w, 2y or 48h; 30 is 30d.
 
     Exits with 0 if no client breaks, 2 if some do, 64 if it is impossible, and says why.
     """
@@ -241,12 +231,13 @@ def plan(
             ExitCode.USAGE, "--host, --published and --against belong to a pin file: --pins FILE"
         )
     first = start or datetime.now(UTC).date()
-    last = until or first + days(horizon or 2 * DAYS["y"])
+    last = until or first + days(horizon or USUAL_HORIZON)
     if not 0 < (last - first).days <= LONGEST_HORIZON:
         raise CommandError(
             ExitCode.USAGE, f"from {first} to {last}: the last day is up to ten years later"
         )
     if svg is not None:
+        refuse_other_name(svg, SVG, "--svg")
         refuse_to_overwrite(svg, force=force)
     policy = Policy(
         adoption=adoption or 0,

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..checking.candidate import Candidate, OtherFormat
-from ..checking.paths import TrustStore
 from ..checking.rehearsal import rehearse
 from ..errors import CertificateFormatError, HostnameError, KeypinError, PinFormatError
 from ..pin import pin_of
@@ -17,6 +16,7 @@ from ..pinset import PinSet
 from .certificate_files import CERTIFICATE_LABELS, PEM_BLOCK, read_certificates
 from .exit_codes import CommandError, ExitCode
 from .files import read_file
+from .options import trust_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..checking.findings import Finding
+    from ..checking.paths import TrustStore
 
 __all__ = ["Surroundings", "read_candidate", "read_surroundings", "rehearse_files"]
 
@@ -46,6 +47,8 @@ class Surroundings(NamedTuple):
     stores: list[TrustStore]
     hosts: Sequence[str]
     at: datetime | None
+    strict_x509: bool | None = None
+    """see `rehearse`"""
 
     def rehearse(self, candidate: Candidate, name: str) -> list[Finding]:
         """Let a candidate meet these clients.
@@ -58,7 +61,9 @@ class Surroundings(NamedTuple):
             CommandError: it cannot be judged.
         """
         try:
-            return rehearse(candidate, self.pins, self.stores, self.hosts, self.at)
+            return rehearse(
+                candidate, self.pins, self.stores, self.hosts, self.at, self.strict_x509
+            )
         except HostnameError as error:
             raise CommandError(ExitCode.USAGE, str(error)) from None
         except CertificateFormatError as error:
@@ -71,6 +76,7 @@ def rehearse_files(
     hosts: Sequence[str] = (),
     at: datetime | None = None,
     cafiles: Sequence[Path] = (),
+    strict_x509: bool | None = None,
 ) -> list[Finding]:
     """Tell whether clients with these pin files would accept a server that shows each candidate.
 
@@ -80,11 +86,12 @@ def rehearse_files(
         hosts: the servers; see `rehearse`.
         at: when, with a time zone; now if None.
         cafiles: what clients trust, each alone; the system's authorities if empty.
+        strict_x509: see `rehearse`.
 
     Raises:
         CommandError: a file that is not what it should be, or something else than a host.
     """
-    surroundings = read_surroundings(files, hosts, at, cafiles)
+    surroundings = read_surroundings(files, hosts, at, cafiles)._replace(strict_x509=strict_x509)
     findings: list[Finding] = []
     for path in candidates:
         found = surroundings.rehearse(read_candidate(path), str(path))
@@ -107,8 +114,8 @@ def read_surroundings(
             pins[str(path)] = PinSet.load(path)
         except KeypinError as error:
             raise CommandError(ExitCode.BAD_FILE, str(error)) from None
-    stores = [TrustStore(str(path), read_certificates(path).certificates) for path in cafiles]
-    return Surroundings(pins, stores or [TrustStore.system()], hosts, at)
+    stores = [trust_store(path) for path in cafiles or (None,)]
+    return Surroundings(pins, stores, hosts, at)
 
 
 def read_candidate(path: Path) -> Candidate:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from .._der import name_text, read_certificate
-from ..checking.candidate import _names as names_of
+from ..checking.candidate import names_of
 from ..checking.certificates import facts_of
 from ..checking.paths import (
     UNREADABLE,
     ClientKind,
     TrustStore,
-    _issued,
     is_authority,
+    is_for_servers,
+    issued,
     outdated,
     parse,
     server_paths,
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["NAMELESS", "ServerChain", "faults", "order", "unverified", "warnings_about"]
 
 NAMELESS = "it names no host in subjectAltName, and most clients look nowhere else"
-SERVER_USAGES = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 
 
 class ServerChain(NamedTuple):
@@ -64,7 +61,7 @@ def order(given: Sequence[bytes], spki: bytes) -> ServerChain:
         parse(certificate)
     path = [_own(certificates, spki)]
     while not _self_signed(path[-1]):
-        issuers = [each for each in certificates if each not in path and _issued(path[-1], each)]
+        issuers = [each for each in certificates if each not in path and issued(path[-1], each)]
         if not issuers:
             break
         path.append(issuers[0])
@@ -135,8 +132,7 @@ def faults(chain: Sequence[bytes], now: datetime) -> list[str]:
         for certificate in chain
         if (end := facts_of(certificate).not_after) is not None and end < now
     ]
-    usages = _usages(own)
-    if usages and not usages & SERVER_USAGES:
+    if not is_for_servers(own):
         found.append(
             f"{subject_of(own)} is not for servers: its extended key usage lacks serverAuth"
         )
@@ -185,13 +181,6 @@ def _names(certificate: bytes) -> tuple[str, ...]:
         return names_of(parse(certificate))
     except UNREADABLE:
         return ()
-
-
-def _usages(certificate: bytes) -> set[x509.ObjectIdentifier]:
-    with suppress(x509.ExtensionNotFound, *UNREADABLE):
-        extensions = parse(certificate).extensions
-        return set(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-    return set()
 
 
 def _self_signed(certificate: bytes) -> bool:

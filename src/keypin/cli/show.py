@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,15 +13,25 @@ import typer
 
 from ..inspection import verifying_context
 from .certificates import summarise
-from .connections import advice
+from .connections import explanation
 from .exit_codes import CommandError, ExitCode
 from .findings import as_json, look_at
 from .listing import list_certificates
-from .options import Cafile, Capath, ServerName, Timeout, authority_errors, server_name
+from .options import (
+    Cafile,
+    Capath,
+    ServerName,
+    StrictX509,
+    Timeout,
+    authority_errors,
+    server_name,
+    trust_store,
+)
 from .output import PASTED, Page, complain
 from .targets import Server, file_or_server
 
 if TYPE_CHECKING:
+    from ..checking.unverified import Explanation
     from ..inspection import Inspection
     from .certificate_files import CertificateFile
     from .findings import Finding
@@ -47,6 +58,7 @@ def show(
     cafile: Cafile = None,
     capath: Capath = None,
     servername: ServerName = None,
+    strict_x509: StrictX509 = None,
     timeout: Timeout = 10.0,
     json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> ExitCode:
@@ -65,19 +77,28 @@ def show(
         )
     name = server_name(servername)
     with authority_errors(cafile, capath):
-        context = verifying_context(cafile, capath)
+        context = verifying_context(cafile, capath, strict_x509=strict_x509)
     now = datetime.now(UTC)
     findings: list[Finding] = []
     page = Page()
-    for text, target in chosen:
-        finding = look_at(text, target, context, name, timeout)
-        if not json_:
-            if finding.error is None and any(before.error is None for before in findings):
-                page.line()
-            _write(page, finding, now)
-        findings.append(finding)
-    if json_:
+    interrupted = False
+    try:
+        for text, target in chosen:
+            finding = look_at(text, target, context, name, timeout)
+            if finding.server is not None and not finding.server.is_verified:
+                why = explanation(finding.server, trust_store(cafile, capath), strict_x509)
+                finding = replace(finding, explanation=why)
+            if not json_:
+                if finding.error is None and any(before.error is None for before in findings):
+                    page.line()
+                _write(page, finding, now)
+            findings.append(finding)
+    except KeyboardInterrupt:  # what is known is told all the same
+        interrupted = True
+    if json_ and (findings or not interrupted):
         sys.stdout.write(json.dumps(as_json(findings, now), indent=2) + "\n")
+    if interrupted:
+        return ExitCode.INTERRUPTED
     return next((found.exit_code for found in findings if found.exit_code), ExitCode.OK)
 
 
@@ -87,7 +108,7 @@ def _write(page: Page, finding: Finding, now: datetime) -> None:
     elif finding.server is not None and finding.server.is_verified:
         _write_verified(page, finding.server, now)
     elif finding.server is not None:
-        _write_unverified(page, finding.server, now)
+        _write_unverified(page, finding.server, finding.explanation, now)
     elif finding.error is not None:
         complain(finding.error.message)
 
@@ -133,10 +154,11 @@ def _write_sent(page: Page, server: Inspection) -> None:
         page.field("pin", (str(summary.pin), PASTED), indent=5)
 
 
-def _write_unverified(page: Page, server: Inspection, now: datetime) -> None:
+def _write_unverified(page: Page, server: Inspection, why: Explanation, now: datetime) -> None:
     _write_heading(page, server, ("NOT VERIFIED", "bold red"))
-    for line in (server.failure or "", *advice(server.failure_code)):
-        page.line(line, indent=2)
+    for line in (server.failure or "", *why):
+        if line:
+            page.line(line, indent=2)
     if not server.sent:
         page.line("What the server sent cannot be told.", indent=2)
         return

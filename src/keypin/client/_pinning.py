@@ -75,6 +75,8 @@ class PinnedClient(ABC):
         client_secret: its password there.
         token_url: the server's token endpoint, an https URL; `az/v1/token` below the base URL if
             None. It must hold a pinned key, as every server.
+        strict_x509: False accepts certificates that only Python 3.13 and later refuse, as those of
+            older private CAs; True refuses them everywhere. See `Pinner.create_context`.
         options: `auth`, `cookies`, `default_encoding`, `follow_redirects` (False), `headers`,
             `http1`, `http2`, `limits`, `max_redirects`, `params`, `proxy`, `timeout` (5 seconds
             for each step) and `trust_env`, as httpx2's clients take them.
@@ -95,6 +97,7 @@ class PinnedClient(ABC):
         client_id: str | None = None,
         client_secret: str | None = None,
         token_url: str | None = None,
+        strict_x509: bool | None = None,
         **options: Any,
     ) -> None:
         if unknown := options.keys() - OPTIONS:
@@ -110,7 +113,7 @@ class PinnedClient(ABC):
         self._pinner = Pinner(
             PinSet([], unlisted="refuse" if require_pin else "allow"), on_verdict=on_verdict
         )
-        context = self._pinner.create_context(**_authorities(cafile))
+        context = self._pinner.create_context(**_authorities(cafile), strict_x509=strict_x509)
         if isinstance(client_certificate, tuple):
             context.load_cert_chain(*client_certificate)
         elif client_certificate is not None:
