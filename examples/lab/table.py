@@ -13,21 +13,26 @@ if TYPE_CHECKING:
     from adapters import Adapter
 
     from keypin.lab import Scenario
-    from keypin.lab.runner import Played
+    from keypin.lab.assessment import Played
 
 __all__ = ["Column", "page"]
 
 MARKS = {
     "right": "✓",
     "wrong": "**✗**",
+    "same fault": "✗",
     "inconclusive": "?",
+    "not played": "?",
+    "unsupported": "○",
     "not claimed": "·",
     "not applicable": "",
 }
 LEGEND = (
     "✓ came out right in every variant; **✗** wrong in at least one: an attacker received"
     " something, or an honest server was turned away; · did not come out right, and the client"
-    " does not claim that it would; ? could not be told; empty: it cannot be put to this test."
+    " does not claim that it would; ✗ the same fault as in another scenario, and counted there;"
+    " ○ the client does not support what it is made of; ? could not be told; empty: it cannot be"
+    " put to this test."
 )
 
 

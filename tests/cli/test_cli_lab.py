@@ -15,6 +15,7 @@ from junitparser import JUnitXml
 
 from keypin.cli import ExitCode
 from keypin.lab import scenarios
+from keypin.lab.stage import PLACES
 
 CURL = shutil.which("curl")
 PYTHON = sys.executable
@@ -70,11 +71,12 @@ def test_curl_with_a_pin_and_without(keypin):
     ended = keypin("lab", "run", *FEW, *command, "--pinnedpubkey", "{curl_pins}")
     assert (ended.code, ended.error) == (0, "")
     assert ended.lines[-1].startswith("RIGHT: ")
-    assert not [line for line in ended.lines if "WRONG" in line]
+    assert "an attacker received" not in ended.text
     ended = keypin("lab", "run", *FEW, *command)
     assert (ended.code, ended.error) == (ExitCode.BYPASSED, "")
-    (wrong,) = (line.split()[1] for line in ended.lines if line.startswith("WRONG "))
+    (wrong,) = (line.split()[2] for line in ended.lines if line.startswith("GOT BYTES "))
     assert wrong == "other-ca:"
+    assert "an attacker received application bytes: 4 cases of 1 scenario" in ended.lines
     assert "in all cases: an attacker received" in ended.text
     assert "beginning 'GET / HTTP/1.1'" in ended.text
 
@@ -127,7 +129,8 @@ def test_a_client_that_reaches_nobody_is_told_what_it_has_to_do(keypin):
     assert (ended.code, ended.error) == (ExitCode.INCONCLUSIVE, "")
     assert "The client could not even reach the honest server" in ended.text
     assert "no such option" in ended.lines
-    assert "not played: " in ended.text
+    assert "no case with an ordinary honest server came out right, see there" in ended.lines
+    assert ended.text.count("other-ca") == 1
 
 
 def test_a_client_that_refuses_an_honest_server(keypin):
@@ -199,7 +202,24 @@ def test_a_command_that_is_not_told_where_to_connect(keypin):
     assert (ended.code, ended.output) == (64, b"")
     assert "put {url}, or {host} and {port}, into it" in ended.error
     ended = keypin("lab", "run", "--", PYTHON, "{url}", "{certficate}")
-    assert "the command has {certficate}; did you mean {certificate}?" in ended.error
+    assert "the command has {certficate}, which is no place. Did you mean {certificate}?" in (
+        ended.error
+    )
+
+
+@pytest.mark.parametrize("word", ["{hosst}", "--pin={sha256}", "{URL}", "pins {a_file} here"])
+def test_a_place_that_there_is_not_is_refused_with_the_list(keypin, word):
+    ended = keypin("lab", "run", *FEW, "--", PYTHON, "-c", "pass", "{url}", word)
+    assert (ended.code, ended.output) == (64, b"")
+    for place in PLACES:
+        assert f"{{{place}}}" in ended.error
+
+
+def test_braces_that_are_no_places(keypin):
+    program = "import sys; sys.exit('|'.join(sys.argv[2:]))"
+    words = ("%{http_code}", "${HOME}", "{{hosst}}", '{"a": 1}')
+    ended = keypin("lab", "run", *FEW, "--", PYTHON, "-c", program, "{url}", *words)
+    assert """%{http_code}|${HOME}|{hosst}|{"a": 1}""" in ended.lines
 
 
 def test_a_program_that_cannot_be_run_is_told_once(keypin, tmp_path):
@@ -229,7 +249,10 @@ time.sleep(600)
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         output, error = process.communicate(timeout=30)
-    assert (process.returncode, output) == (130, b"")
+    assert (process.returncode, output) == (
+        130,
+        b"INTERRUPTED: 0 cases: nothing; interrupted before 8 more\n",
+    )
     assert b"Traceback" not in error
     for pid in pids:
         with pytest.raises(ProcessLookupError):

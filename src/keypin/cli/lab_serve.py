@@ -20,7 +20,7 @@ from ..lab.runner import controls_for
 from .exit_codes import CommandError, ExitCode
 from .lab_events import JsonEvents, TextEvents
 from .lab_run import VERDICTS
-from .lab_selection import KEYS, Group, Named, Protocol, Skipped, select
+from .lab_selection import KEYS, Group, KeyName, Named, Protocol, Skipped, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +51,7 @@ def serve(
         typer.Option("--tls", help="Only in this TLS version; 1.3 where it can be, unless given."),
     ] = None,
     key: Annotated[
-        Literal["rsa", "ecdsa", "ed25519"],
+        KeyName,
         typer.Option("--key", help="The kind of the servers' keys."),
     ] = "ecdsa",
     host: Annotated[
@@ -120,7 +120,7 @@ def serve(
         _watch(lab, page, left_out, show)
         report = lab.report()
     verdict = lab.verdict(report)
-    show.end(lab, verdict, dict(report.counts))
+    show.end(lab, verdict, report)
     return VERDICTS[verdict][1]
 
 

@@ -12,7 +12,7 @@ from ..pinset import Match, PinSet, Rule
 from .assertion import check, check_async
 from .cast import Cast, cast_of
 from .environment import proxy_environment, trust_environment
-from .judge import Ending, Judgement, Part, judge
+from .judge import Check, Ending, Harm, Judgement, Part, judge
 from .servers.proxy import ConnectProxy
 from .servers.server import Server
 
@@ -90,7 +90,7 @@ class Stage:
         self._pinset: PinSet | None = None
         self._folder = folder
         self.parts = []
-        self._checks: list[Callable[[], list[str]]] = []
+        self._checks: list[Check] = []
         self._doubts: list[Callable[[], list[str]]] = []
         self._beginnings: list[Callable[[], object]] = []
         self._running = ExitStack()
@@ -156,9 +156,14 @@ class Stage:
         usual = {"tls": [self.tls], "client_ca": self.cast.root.certificate}
         return Server(credential, **{**usual, **settings})
 
-    def judge_also(self, check: Callable[[], list[str]]) -> None:
-        """Let a check give further reasons against the client, when it has ended."""
-        self._checks.append(check)
+    def judge_also(self, check: Callable[[], list[str]], harm: Harm = "application-bytes") -> None:
+        """Let a check give further reasons against the client, when it has ended.
+
+        Args:
+            check: gives the reasons.
+            harm: what the client has done if there are any, see `Judgement.harm`.
+        """
+        self._checks.append(Check(check, harm))
 
     def doubt_also(self, check: Callable[[], list[str]]) -> None:
         """Let a check give reasons for which the client was not put to the test."""

@@ -1,0 +1,87 @@
+// Go's net/http with VerifyConnection, which runs on every connection, before a client certificate
+// or a request is sent: pinned URL SECOND_URL CAFILE CURL_PINS [CLIENT_CERTIFICATE]
+package main
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+func main() {
+	authorities, err := os.ReadFile(os.Args[3])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authorities)
+	pins := map[string]bool{}
+	for _, pin := range strings.Split(os.Args[4], ";") {
+		pins[strings.TrimPrefix(pin, "sha256//")] = true
+	}
+	config := &tls.Config{
+		RootCAs: roots,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			digest := sha256.Sum256(state.PeerCertificates[0].RawSubjectPublicKeyInfo)
+			if !pins[base64.StdEncoding.EncodeToString(digest[:])] {
+				return errors.New("the public key is not pinned")
+			}
+			return nil
+		},
+	}
+	if len(os.Args) > 5 {
+		own, err := tls.LoadX509KeyPair(os.Args[5], os.Args[5])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		config.Certificates = []tls.Certificate{own}
+	}
+	client := &http.Client{
+		Transport: &http.Transport{
+			Proxy:             http.ProxyFromEnvironment, // none for localhost
+			TLSClientConfig:   config,
+			ForceAttemptHTTP2: true,
+		},
+		Timeout: 4 * time.Second,
+	}
+	failed := false
+	for _, url := range os.Args[1:3] {
+		if err := call(client, url); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			failed = true
+		}
+	}
+	if failed {
+		os.Exit(1)
+	}
+}
+
+func call(client *http.Client, url string) error {
+	request, err := http.NewRequest("GET", url, nil)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Authorization", "Bearer what only the pinned server may learn")
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		return err
+	}
+	if response.StatusCode >= 400 {
+		return errors.New(response.Status)
+	}
+	return nil
+}
