@@ -66,7 +66,6 @@ class Played:
             does not count.
         counted_in: the scenario in which this fault is counted, if it is the same as there.
         is_unplayed: it could not be played.
-        is_comparison: nobody asked for it; it was played to see what the failure of others means.
     """
 
     judgement: Judgement
@@ -74,7 +73,6 @@ class Played:
     claimed: bool = True
     counted_in: str | None = None
     is_unplayed: bool = False
-    is_comparison: bool = False
 
     @property
     def case(self) -> Case:
@@ -189,8 +187,7 @@ def without_local_proxy(stage: Stage, judgement: Judgement) -> Judgement:
     called = {part.listener.port for part in stage.parts if part.listener.connections}
     if not called or urlsplit(stage.proxy).port in called:
         return judgement
-    reasons = (WITHOUT_LOCAL_PROXY, *judgement.reasons)
-    return replace(judgement, outcome="unsupported", reasons=reasons)
+    return replace(judgement, outcome="unsupported", reasons=(WITHOUT_LOCAL_PROXY,))
 
 
 def _is_local(host: str) -> bool:

@@ -205,7 +205,7 @@ PRESETS = {
             "go",
             "Go's net/http with VerifyConnection",
             "the leaf's key",
-            ("{folder}/pinned", *TOLD),
+            ("{folder}/pinned", *TOLD, "{proxy}"),
             ("{client_certificate}",),
             disclaims=LEAF_KEY,
             build=("go", "build", "-o", "{folder}/pinned", str(CLIENTS / "pinned.go")),

@@ -91,8 +91,11 @@ class Report:
             return "inconclusive"
         if ("accept", "wrong") in outcomes:
             return "refused"
-        asked = {it.outcome for it in counting if not it.is_comparison}
-        return "right" if asked == {"right"} and not self.interrupted else "inconclusive"
+        if self.interrupted or {outcome for _, outcome in outcomes} != {"right"}:
+            return "inconclusive"
+        unsupported = any(it.outcome == "unsupported" for it in self.played)
+        tested = any(not it.is_control for it in counting)
+        return "inconclusive" if unsupported and not tested else "right"
 
 
 def unmet_needs(
@@ -192,7 +195,6 @@ class _Run:
         self.cases = cases
         self.final: dict[Case, Played] = {}
         self._found: dict[Case, Played] = {}
-        self._comparisons: list[Case] = []
         self._scenarios: list[list[Case]] = []
         self._told = 0
         self._command = command
@@ -208,9 +210,9 @@ class _Run:
         self._group()
         controls = [case for case in self.cases if case.scenario.control]
         self._play_some(controls)
-        self._comparisons = comparisons_for(self._found.values())
-        self.cases = [*self._comparisons, *self.cases]
-        self._play_some(self._comparisons)
+        comparisons = comparisons_for(self._found.values())
+        self.cases = [*comparisons, *self.cases]
+        self._play_some(comparisons)
         self._group()
         rest = [case for case in self.cases if case not in self._found]
         if controls and not any(it.outcome == "right" for it in self._found.values()):
@@ -282,11 +284,7 @@ class _Run:
 
     def _claimed(self, played: Played) -> Played:
         case = played.case
-        return replace(
-            played,
-            claimed=not case.scenario.claims & self._disclaimed,
-            is_comparison=case in self._comparisons,
-        )
+        return replace(played, claimed=not case.scenario.claims & self._disclaimed)
 
 
 def _as_completed(running: dict[Future[Played], Case]) -> Iterable[tuple[Case, Played]]:

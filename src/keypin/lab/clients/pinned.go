@@ -1,5 +1,5 @@
 // Go's net/http with VerifyConnection, which runs on every connection, before a client certificate
-// or a request is sent: pinned URL SECOND_URL CAFILE CURL_PINS [CLIENT_CERTIFICATE]
+// or a request is sent: pinned URL SECOND_URL CAFILE CURL_PINS PROXY [CLIENT_CERTIFICATE]
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -38,25 +39,35 @@ func main() {
 			return nil
 		},
 	}
-	if len(os.Args) > 5 {
-		own, err := tls.LoadX509KeyPair(os.Args[5], os.Args[5])
+	if len(os.Args) > 6 {
+		own, err := tls.LoadX509KeyPair(os.Args[6], os.Args[6])
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		config.Certificates = []tls.Certificate{own}
 	}
+	// http.ProxyFromEnvironment uses none for localhost
+	var proxy func(*http.Request) (*url.URL, error)
+	if os.Args[5] != "" {
+		address, err := url.Parse(os.Args[5])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		proxy = http.ProxyURL(address)
+	}
 	client := &http.Client{
 		Transport: &http.Transport{
-			Proxy:             http.ProxyFromEnvironment, // none for localhost
+			Proxy:             proxy,
 			TLSClientConfig:   config,
 			ForceAttemptHTTP2: true,
 		},
 		Timeout: 4 * time.Second,
 	}
 	failed := false
-	for _, url := range os.Args[1:3] {
-		if err := call(client, url); err != nil {
+	for _, address := range os.Args[1:3] {
+		if err := call(client, address); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			failed = true
 		}
@@ -66,8 +77,8 @@ func main() {
 	}
 }
 
-func call(client *http.Client, url string) error {
-	request, err := http.NewRequest("GET", url, nil)
+func call(client *http.Client, address string) error {
+	request, err := http.NewRequest("GET", address, nil)
 	if err != nil {
 		return err
 	}
