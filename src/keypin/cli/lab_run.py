@@ -53,6 +53,7 @@ from .options import positive
 from .output import Page
 from .programs import explained
 from .progress import progress_of
+from .signals import signals_handled_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -205,9 +206,14 @@ def run(
         cases = cases_of(playable, tls, kinds_of(keys, without_keys))
         cases = [*controls_for(cases, scenarios()), *cases]
         lines = _Lines()
+        signals: list[int] = []
         try:
             # lines that come are progress enough, and would get into the bar's way
-            with _bar(shown=json_ or not sys.stdout.isatty()) as progress:
+            with (
+                # noted, so that no line is interrupted
+                signals_handled_by(lambda number, frame: signals.append(number)),
+                _bar(shown=json_ or not sys.stdout.isatty()) as progress,
+            ):
                 report = play(
                     cases,
                     words,
@@ -218,6 +224,7 @@ def run(
                     inapplicable=lacking,
                     progress=progress,
                     tell=(lambda played: None) if json_ else lines.tell,
+                    is_ended=lambda: bool(signals),
                 )
         except OSError as error:
             raise explained(words[0], error) from None

@@ -25,7 +25,7 @@ from .judge import HARMS, Ending, Judgement
 from .servers._libraries import why_unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from .assessment import State
     from .judge import Harm
@@ -37,6 +37,8 @@ ADDRESSES = frozenset({"url", "port", "address"})
 """Places one of which a command must have, or it does not know where to connect."""
 
 Verdict = Literal["right", "bypassed", "inconclusive", "refused"]
+
+GLANCE = 0.25  # seconds between two looks at whether it is to end
 
 NO_CONTROL = "no case with an ordinary honest server came out right, see there"
 
@@ -138,6 +140,7 @@ def play(
     inapplicable: Mapping[Scenario, list[str]] | None = None,
     progress: Callable[[int, int], None] = lambda done, known: None,
     tell: Callable[[list[Played]], None] = lambda played: None,
+    is_ended: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Play cases with a command as the client.
 
@@ -146,7 +149,7 @@ def play(
     a rejection is inconclusive where the control of its protocol, TLS version and kind of key
     failed; or unsupported, where the client does not support that kind of key.
 
-    Ctrl-C ends it: the report has what was played until then.
+    Ctrl-C ends it, or `is_ended`: the report has what was played until then.
 
     Args:
         cases: to be played; the controls among them, see `controls_for`.
@@ -158,13 +161,14 @@ def play(
         inapplicable: scenarios that were left out, for the report, see `unmet_needs`.
         progress: is told how many cases are done, and of how many.
         tell: is told all cases of each scenario, in the order of the report, once they are played.
+        is_ended: whether no more is to be played; asked again and again.
 
     Raises:
         OSError: the command cannot be run.
     """
     started = datetime.now(UTC)
     run = _Run(list(cases), command, with_certificate, jobs, timeout, set(disclaimed))
-    run.progress, run.tell = progress, tell
+    run.progress, run.tell, run.is_ended = progress, tell, is_ended
     interrupted = False
     try:
         run.play()
@@ -182,6 +186,7 @@ class _Run:
 
     progress: Callable[[int, int], None]
     tell: Callable[[list[Played]], None]
+    is_ended: Callable[[], bool]
 
     def __init__(
         self,
@@ -248,7 +253,7 @@ class _Run:
             running: dict[Future[Played], Case] = {}
             try:
                 running |= {pool.submit(self._play_one, case): case for case in chosen}
-                for case, played in _as_completed(running):
+                for case, played in self._as_completed(running):
                     self._found[case] = played
                     self.progress(len(self._found), len(self.cases))
                     if not case.scenario.control and not is_baseline(case):
@@ -257,6 +262,16 @@ class _Run:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._commands.stop()
                 raise
+
+    def _as_completed(self, running: dict[Future[Played], Case]) -> Iterator[tuple[Case, Played]]:
+        pending = set(running)
+        while pending:
+            # Not for ever: on Windows, Ctrl-C would not be heard.
+            done, pending = wait(pending, timeout=GLANCE, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield running[future], future.result()
+            if self.is_ended():
+                raise KeyboardInterrupt
 
     def _play_one(self, case: Case) -> Played:
         command = list(self._command)
@@ -285,15 +300,6 @@ class _Run:
     def _claimed(self, played: Played) -> Played:
         case = played.case
         return replace(played, claimed=not case.scenario.claims & self._disclaimed)
-
-
-def _as_completed(running: dict[Future[Played], Case]) -> Iterable[tuple[Case, Played]]:
-    pending = set(running)
-    while pending:
-        # Not for ever: on Windows, Ctrl-C would not be heard.
-        done, pending = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
-        for future in done:
-            yield running[future], future.result()
 
 
 def _ending(run: Ended) -> Ending:
