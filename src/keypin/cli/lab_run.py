@@ -18,11 +18,10 @@ import typer
 from ..lab import scenarios
 from ..lab.assessment import NOT_PLAYED, WITHOUT_LOCAL_PROXY
 from ..lab.command import places_in
-from ..lab.judge import HARMS
 from ..lab.presets import PRESETS, PresetError
 from ..lab.reports import (
-    WORST_FIRST,
     harm_lines,
+    harm_rank,
     json_report,
     junit_report,
     markdown_report,
@@ -30,6 +29,7 @@ from ..lab.reports import (
     reasons_of,
     totals,
     unplayed,
+    worst_of,
 )
 from ..lab.runner import ADDRESSES, controls_for, play, unmet_needs
 from ..lab.stage import PLACES
@@ -189,7 +189,9 @@ def run(
     with ExitStack() as running:
         if (client is None) == (command is None):
             raise CommandError(
-                ExitCode.USAGE, "what is to be attacked? One of: --client NAME, or -- COMMAND..."
+                ExitCode.USAGE,
+                "what is to be attacked? One of: --client NAME, or -- COMMAND...\n"
+                "Try: keypin lab run --help",
             )
         preset = None if client is None else _prepared(client, running)
         words = list(command or ()) if preset is None else list(preset.command)
@@ -372,7 +374,7 @@ class _Lines:
 
 
 def _show_scenario(page: Page, scenario: Scenario, played: list[Played]) -> None:
-    worst = min(played, key=lambda it: (WORST_FIRST.index(it.state), _rank(it.harm)))
+    worst = worst_of(played)
     attempts = sum(it.judgement.attempts for it in played)
     unsupported = [it for it in played if it.state == "unsupported"]
     lost = f", {len(unsupported)} unsupported" if 0 < len(unsupported) < len(played) else ""
@@ -402,10 +404,6 @@ def _word(played: Played) -> str:
     return HARMFUL[played.harm]
 
 
-def _rank(harm: Harm | None) -> int:
-    return len(HARMS) if harm is None else HARMS.index(harm)
-
-
 def _by_reasons(played: Iterable[Played]) -> dict[tuple[str, ...], list[Played]]:
     found: defaultdict[tuple[str, ...], list[Played]] = defaultdict(list)
     for it in played:
@@ -422,7 +420,7 @@ def _variants(some: list[Played], of: list[Played]) -> str:
 def _show_output(page: Page, report: Report) -> None:
     """What the command wrote in the first case that is to blame for the verdict."""
     blamed = [it for it in report.played if it.state in ("wrong", "inconclusive") and it.runs]
-    blamed.sort(key=lambda it: not it.is_control)
+    blamed.sort(key=lambda it: (not it.is_control, harm_rank(it.harm)))
     for it in blamed[:1]:
         lines = it.runs[-1].output
         if lines:

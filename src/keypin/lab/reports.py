@@ -12,6 +12,7 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any
 
 from .._junit import JUnitCase, junit_suite
+from .judge import HARMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,6 +30,7 @@ __all__ = [
     "as_json",
     "by_scenario",
     "harm_lines",
+    "harm_rank",
     "harms_json",
     "json_report",
     "junit_report",
@@ -38,6 +40,7 @@ __all__ = [
     "state_of",
     "totals",
     "unplayed",
+    "worst_of",
 ]
 
 VERSION = 1
@@ -222,10 +225,21 @@ def by_scenario(played: Iterable[Played]) -> list[tuple[Scenario, list[Played]]]
 
 def state_of(played: list[Played]) -> str:
     """One outcome for all cases of a scenario, and how many of them it is if they differ."""
-    states = [it.state for it in played]
-    worst = min(states, key=WORST_FIRST.index)
-    number = states.count(worst)
-    return worst if number == len(states) else f"{worst} ({number} of {len(states)})"
+    worst = worst_of(played)
+    number = [it.state for it in played].count(worst.state)
+    harm = worst.harm if worst.state == "wrong" else None
+    told = worst.state if harm is None else f"{worst.state}: {harm.replace('-', ' ')}"
+    return told if number == len(played) else f"{told} ({number} of {len(played)})"
+
+
+def worst_of(played: Iterable[Played]) -> Played:
+    """The case of a scenario by which it is called."""
+    return min(played, key=lambda it: (WORST_FIRST.index(it.state), harm_rank(it.harm)))
+
+
+def harm_rank(harm: Harm | None) -> int:
+    """A number that is the lower, the worse it is."""
+    return len(HARMS) if harm is None else HARMS.index(harm)
 
 
 def _case(played: Played) -> dict[str, Any]:
