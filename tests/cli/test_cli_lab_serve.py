@@ -138,10 +138,12 @@ def test_json_is_an_object_in_each_line(serve, tmp_path):
     assert get(cases["pinned-key"]["url"], cafile) == 0
     came = lab.event()
     assert (came["event"], came["scenario"], came["outcome"]) == ("came", "pinned-key", "right")
+    assert came["harm"] is None
     code, output = lab.end(signal.SIGTERM)
     ended = json.loads(output)
     assert (code, ended["event"], ended["verdict"]) == (0, "ended", "right")
     assert ended["counts"] == {"right": 1, "not called": len(cases) - 1}
+    assert ended["harms"] == {}
 
 
 @needs_curl
