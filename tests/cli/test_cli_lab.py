@@ -134,6 +134,20 @@ def test_a_client_that_reaches_nobody_is_told_what_it_has_to_do(keypin):
     assert ended.text.count("other-ca") == 1
 
 
+def test_a_client_that_reaches_only_some_is_told_which(keypin):
+    # speaks TLS 1.3 only
+    program = KEYPIN_GET.replace(
+        "urllib.request.urlopen(",
+        "context.minimum_version = ssl.TLSVersion.TLSv1_3\nurllib.request.urlopen(",
+    )
+    command = ("--", PYTHON, "-c", program, "{url}", "{pins}")
+    ended = keypin("lab", "run", "--scenario", "other-ca", "--key", "p-256", *command)
+    assert ended.code == ExitCode.INCONCLUSIVE
+    assert "could not even reach" not in ended.text
+    told = "does not get through to an honest server in pinned-key-tls1.2-p-256: what it rejects"
+    assert told in ended.text
+
+
 def test_a_client_that_refuses_an_honest_server(keypin):
     # to which a trusted authority has issued a certificate for the backup key
     program = """

@@ -152,7 +152,8 @@ def run(
         bool,
         typer.Option(
             "--proxy-by-environment",
-            help="The command heeds HTTPS_PROXY, and needs no {proxy}.",
+            help="The command heeds HTTPS_PROXY, and needs no {proxy}. Go's clients do not, for"
+            " localhost.",
         ),
     ] = False,
     disclaimed: Annotated[
@@ -445,7 +446,15 @@ def _conclusions(report: Report) -> Iterator[str]:
     """What the verdict means, and what to do."""
     if report.verdict == "refused":
         yield "The client refuses an honest server: its users would be locked out."
-    if any(it.is_control and it.state in ("wrong", "inconclusive") for it in report.played):
+    controls = [it for it in report.played if it.is_control]
+    failed = [it for it in controls if it.state in ("wrong", "inconclusive")]
+    if failed and any(it.outcome == "right" for it in controls):
+        yield (
+            f"The client does not get through to an honest server in"
+            f" {', '.join(str(it.case) for it in failed)}: what it rejects there proves nothing."
+            " --tls and --without-key leave out what it need not support."
+        )
+    elif failed:
         yield (
             "The client could not even reach the honest server, so that its rejections prove"
             " nothing. It has to trust the authorities in {cafile} (SSL_CERT_FILE and the like name"
