@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -12,25 +11,22 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from keypin.lab.presets import (
+    LEAF_KEY,
+    NO_HTTP2,
+    NO_PIN_FILE,
+    NO_REDIRECTS,
+    ONE_PIN_FOR_ALL,
+    PRESETS,
+    Preset,
+)
+
 __all__ = ["Adapter", "adapters"]
 
 CLIENTS = Path(__file__).parent / "clients"
-JAVA = Path("/usr/share/java")
-OKHTTP_JARS = ("okhttp.jar", "okio.jar", "kotlin-stdlib.jar")
 OWN_CERTIFICATE = ("--client-certificate", "{client_certificate}")
 
-# What a client may claim beyond comparing the leaf's key with one pin, in the scenarios' words.
-# None but keypin has files of pins, with their dates, denied keys and hosts in no rule.
-NO_PIN_FILE = frozenset({"denied-pins", "expiry", "unlisted-hosts"})
-# What is not about pins.
-BESIDES = frozenset(
-    {"alternative-services", "https-only", "passwords-in-urls", "public-suffixes", "tls-proxies"}
-)
-ONE_PIN_FOR_ALL = frozenset({"ca-pins", "pins-per-host", "sub-domains"})
-LEAF_KEY = NO_PIN_FILE | BESIDES | ONE_PIN_FOR_ALL | {"client-certificates"}
 WHOLE_CERTIFICATE = LEAF_KEY | {"backup-pins", "key-pins"}
-NO_HTTP2 = frozenset({"http2"})
-NO_REDIRECTS = frozenset({"redirects"})
 # What libraries that keypin pins cannot do
 LACKS = {
     "requests": NO_HTTP2,
@@ -77,10 +73,7 @@ def adapters(folder: Path) -> list[Adapter]:
     return [
         *_of_keypin(),
         *_of_python(),
-        _curl(),
-        _node(),
-        _okhttp(folder),
-        _s_client(),
+        *_of_presets(folder),
     ]
 
 
@@ -160,75 +153,36 @@ def _of_python() -> list[Adapter]:
     ]
 
 
-def _curl() -> Adapter:
+def _of_presets(folder: Path) -> list[Adapter]:
+    """The clients that `keypin lab run --client` knows, too."""
+    described = {
+        "curl": ("curl --pinnedpubkey", _first_version("curl", "--version")),
+        "node": ("Node checkServerIdentity", _first_version("node", "--version")),
+        "okhttp": ("OkHttp CertificatePinner", _okhttp_version()),
+        "openssl": ("openssl s_client (control)", _first_version("openssl", "version")),
+    }
+    return [_of_preset(PRESETS[name], *told, folder) for name, told in described.items()]
+
+
+def _of_preset(preset: Preset, name: str, number: str, folder: Path) -> Adapter:
+    lacking = preset.needs()
+    ready = preset if lacking else preset.prepared(folder)
     return Adapter(
-        "curl --pinnedpubkey",
-        _first_version("curl", "--version"),
-        "the leaf's key, of one call",
-        (
-            *("curl", "--silent", "--show-error", "--fail", "--max-time", "4"),
-            *("--cacert", "{cafile}", "--pinnedpubkey", "{curl_pins}"),
-            *("--header", "Authorization: Bearer what only the pinned server may learn"),
-            *("--output", os.devnull, "--output", os.devnull, "{url}", "{second_url}"),
-        ),
-        own_certificate=("--cert", "{client_certificate}"),
-        disclaims=LEAF_KEY | NO_REDIRECTS,
-        lacking=_missing("curl"),
-    )
-
-
-def _node() -> Adapter:
-    return Adapter(
-        "Node checkServerIdentity",
-        _first_version("node", "--version"),
-        "the leaf's key, in the example of its documentation",
-        (
-            *("node", str(CLIENTS / "node_pinned.js")),
-            *("{url}", "{second_url}", "{cafile}", "{curl_pins}"),
-        ),
-        own_certificate=("{client_certificate}",),
-        uses_proxy=False,
-        disclaims=LEAF_KEY | NO_REDIRECTS | NO_HTTP2,
-        lacking=_missing("node"),
-    )
-
-
-def _okhttp(folder: Path) -> Adapter:
-    jars = os.pathsep.join([str(folder), *(str(JAVA / jar) for jar in OKHTTP_JARS)])
-    lacking = _missing("javac") or _missing("java")
-    if not lacking and not (JAVA / "okhttp.jar").exists():
-        lacking = "libokhttp-java"
-    if not lacking:
-        source = CLIENTS / "OkHttpPinned.java"
-        subprocess.run(["javac", "-cp", jars, "-d", folder, source], check=True, timeout=120)
-    found = re.search(r"okhttp-([\d.]+)\.jar", " ".join(map(str, JAVA.glob("okhttp-*.jar"))))
-    return Adapter(
-        "OkHttp CertificatePinner",
-        found[1] if found else "",
-        "a key of the chain that it has cleaned",
-        (
-            # the start of a machine that runs for a second
-            *("java", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", jars, "OkHttpPinned"),
-            *("{url}", "{second_url}", "{cafile}", "{curl_pins}"),
-        ),
-        own_certificate=(),
-        # it has pins for each host, but this client is told those of one host only
-        disclaims=NO_PIN_FILE | BESIDES | {"client-certificates", "pins-per-host"},
+        name,
+        number,
+        preset.compares,
+        ready.command,
+        own_certificate=ready.with_certificate,
+        uses_proxy=ready.takes_proxy,
+        disclaims=ready.disclaims,
         lacking=lacking,
     )
 
 
-def _s_client() -> Adapter:
-    return Adapter(
-        "openssl s_client (control)",
-        _first_version("openssl", "version"),
-        "nothing: authority and name only",
-        ("sh", str(CLIENTS / "s_client.sh"), "{host}", "{port}", "{cafile}"),
-        own_certificate=(),
-        uses_proxy=False,
-        disclaims=NO_REDIRECTS | NO_HTTP2,
-        lacking=_missing("openssl"),
-    )
+def _okhttp_version() -> str:
+    jars = Path("/usr/share/java").glob("okhttp-*.jar")
+    found = re.search(r"okhttp-([\d.]+)\.jar", " ".join(map(str, jars)))
+    return found[1] if found else ""
 
 
 def _missing(program: str) -> str | None:

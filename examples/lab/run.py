@@ -22,7 +22,8 @@ from table import Column, page
 
 import keypin
 from keypin.lab import Case, Scenario, scenarios
-from keypin.lab.runner import Played, play, unmet_needs
+from keypin.lab.assessment import Played
+from keypin.lab.runner import play, unmet_needs
 
 KEYS = ("p-256",)
 

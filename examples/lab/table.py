@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from keypin.lab.reports import state_of
+from keypin.lab.reports import HARM_WORDS, worst_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -13,21 +13,33 @@ if TYPE_CHECKING:
     from adapters import Adapter
 
     from keypin.lab import Scenario
-    from keypin.lab.runner import Played
+    from keypin.lab.assessment import Played
 
 __all__ = ["Column", "page"]
 
-MARKS = {
+HARM_MARKS: dict[str, str] = {
+    "application-bytes": "**B**",
+    "client-certificate": "**C**",
+    "hung": "**H**",
+    "honest-server-refused": "R",
+    "failure-reported": "F",
+}
+MARKS: dict[str, str] = {
     "right": "✓",
     "wrong": "**✗**",
+    "same fault": "c",
     "inconclusive": "?",
+    "not played": "?",
+    "unsupported": "○",
     "not claimed": "·",
     "not applicable": "",
 }
 LEGEND = (
-    "✓ came out right in every variant; **✗** wrong in at least one: an attacker received"
-    " something, or an honest server was turned away; · did not come out right, and the client"
-    " does not claim that it would; ? could not be told; empty: it cannot be put to this test."
+    "✓ came out right in every variant. Wrong in at least one: "
+    + "; ".join(f"{mark} {HARM_WORDS[harm]}" for harm, mark in HARM_MARKS.items())
+    + "; c the client's certificate again, by the same fault as in another scenario. · did not come"
+    " out right, and the client does not claim that it would; ○ the client does not support what it"
+    " is made of; ? could not be told; empty: it cannot be put to this test."
 )
 
 
@@ -45,13 +57,13 @@ class Column:
         return self.adapter.name.startswith("keypin")
 
     @property
-    def states(self) -> dict[str, str]:
-        """The outcome of each scenario, by its identifier."""
-        grouped: dict[str, list[Played]] = {}
+    def worst(self) -> dict[str, Played]:
+        """The worst case of each scenario, by its identifier."""
+        found: dict[str, Played] = {}
         for played in self.played:
-            grouped.setdefault(played.case.scenario.identifier, []).append(played)
-        # "wrong (1 of 2)" counts as wrong
-        return {name: state_of(some).partition(" (")[0] for name, some in grouped.items()}
+            name = played.case.scenario.identifier
+            found[name] = worst_of([found.get(name, played), played])
+        return found
 
     @property
     def failures(self) -> list[Played]:
@@ -63,10 +75,14 @@ class Column:
         """How many scenarios came out how."""
         if self.adapter.lacking:
             return f"not run: needs {self.adapter.lacking}"
-        states = list(self.states.values())
-        counts = {name: states.count(name) for name in MARKS}
-        counts["not applicable"] = len(self.inapplicable)
-        return ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+        states = [it.state for it in self.worst.values()]
+        counts = {name: states.count(name) for name in MARKS if name in states}
+        if self.inapplicable:
+            counts["not applicable"] = len(self.inapplicable)
+        told = ", ".join(f"{number} {name}" for name, number in counts.items())
+        wrong = [it.harm for it in self.worst.values() if it.state == "wrong"]
+        harms = [f"{wrong.count(it)} {mark}" for it, mark in HARM_MARKS.items() if it in wrong]
+        return f"{told} ({', '.join(harms)})" if harms else told
 
 
 def page(columns: list[Column], chosen: list[Scenario], started: datetime, versions: str) -> str:
@@ -79,7 +95,8 @@ def page(columns: list[Column], chosen: list[Scenario], started: datetime, versi
         f" {sum(len(column.played) for column in columns)} runs of clients. What each scenario"
         " does: `keypin lab list`, or the end of this page.",
         "",
-        "Each client is set up as its own documentation says (`examples/lab/clients`), makes the"
+        "Each client is set up as its own documentation says (`examples/lab/clients`,"
+        " `keypin lab run --list-clients`), makes the"
         " calls that it is told to make, and is judged by what the servers received."
         " Every client of keypin carries a client certificate in every scenario; the others carry"
         " one only where the scenario is about that.",
@@ -110,4 +127,9 @@ def page(columns: list[Column], chosen: list[Scenario], started: datetime, versi
 
 
 def _cell(column: Column, scenario: Scenario) -> str:
-    return MARKS[column.states.get(scenario.identifier, "not applicable")]
+    worst = column.worst.get(scenario.identifier)
+    if worst is None:
+        return MARKS["not applicable"]
+    if worst.state == "wrong" and worst.harm is not None:
+        return HARM_MARKS[worst.harm]
+    return MARKS[worst.state]

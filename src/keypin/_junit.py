@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Literal
 from xml.etree import ElementTree
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-__all__ = ["JUnitCase", "junit_suite"]
+__all__ = ["JUnitCase", "JUnitOutcome", "junit_suite"]
+
+JUnitOutcome = Literal["passed", "failure", "error", "skipped"]
 
 NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -33,7 +35,7 @@ class JUnitCase:
 
     group: str
     name: str
-    outcome: Literal["passed", "failure", "error", "skipped"]
+    outcome: JUnitOutcome
     text: str
     kind: str = ""
     message: str = ""
@@ -41,9 +43,21 @@ class JUnitCase:
 
 
 def junit_suite(
-    name: str, started: datetime, finished: datetime, cases: Sequence[JUnitCase]
+    name: str,
+    started: datetime,
+    finished: datetime,
+    cases: Sequence[JUnitCase],
+    properties: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Write one suite."""
+    """Write one suite.
+
+    Args:
+        name: of the suite.
+        started: with a time zone.
+        finished: the same.
+        cases: in their order.
+        properties: further facts about the whole suite.
+    """
     outcomes = Counter(case.outcome for case in cases)
     counts = {
         "name": name,
@@ -55,6 +69,10 @@ def junit_suite(
     suites = ElementTree.Element("testsuites", counts)
     more = {"skipped": str(outcomes["skipped"]), "timestamp": f"{started:%Y-%m-%dT%H:%M:%S}"}
     suite = ElementTree.SubElement(suites, "testsuite", {**counts, **more})
+    if properties:
+        element = ElementTree.SubElement(suite, "properties")
+        for key, value in properties.items():
+            ElementTree.SubElement(element, "property", {"name": key, "value": value})
     for case in cases:
         suite.append(_element(case))
     ElementTree.indent(suites)

@@ -106,7 +106,7 @@ def test_what_comes_is_told_line_by_line(serve, tmp_path):
     assert get(attacker, cafile, *pinned) == 90
     lab.until(r"right +other-ca: must reject; no attacker received anything  \(1 attempt\)$")
     assert get(attacker + "/secret-4711?token=x", cafile, "-H", "Authorization: Basic x") == 0
-    line = lab.until(r"WRONG +other-ca: must reject; an attacker received (.*)$")[1]
+    line = lab.until(r"GOT BYTES +other-ca: must reject; an attacker received (.*)$")[1]
     assert line.endswith("with the header Authorization  (2 attempts)")
     assert "4711" not in line
     state = json.loads(download(page + "state.json", tmp_path / "state.json").read_bytes())
@@ -115,7 +115,11 @@ def test_what_comes_is_told_line_by_line(serve, tmp_path):
         "other-ca": "wrong",
         "honest-then-impostor": "not called",
     }
-    assert lab.end() == (ExitCode.BYPASSED, "WRONG: 1 wrong, 1 right, 1 not called\n")
+    assert lab.end() == (
+        ExitCode.BYPASSED,
+        "BYPASSED: 2 cases: 1 wrong, 1 right, 1 not called\n"
+        "  an attacker received application bytes: 1 case of 1 scenario\n",
+    )
 
 
 @needs_curl
@@ -134,10 +138,12 @@ def test_json_is_an_object_in_each_line(serve, tmp_path):
     assert get(cases["pinned-key"]["url"], cafile) == 0
     came = lab.event()
     assert (came["event"], came["scenario"], came["outcome"]) == ("came", "pinned-key", "right")
+    assert came["harm"] is None
     code, output = lab.end(signal.SIGTERM)
     ended = json.loads(output)
     assert (code, ended["event"], ended["verdict"]) == (0, "ended", "right")
     assert ended["counts"] == {"right": 1, "not called": len(cases) - 1}
+    assert ended["harms"] == {}
 
 
 @needs_curl
@@ -149,7 +155,9 @@ def test_a_client_that_reaches_nobody(serve, tmp_path):
     lab.until("right +other-ca")
     code, output = lab.end()
     assert code == ExitCode.INCONCLUSIVE
-    assert output.startswith("INCONCLUSIVE: 1 right, 2 not called\n  No honest server was called")
+    assert output.startswith(
+        "INCONCLUSIVE: 1 case: 1 right, 2 not called\n  No honest server was called"
+    )
 
 
 @needs_curl
@@ -162,7 +170,7 @@ def test_a_client_that_refuses_an_honest_server(serve, tmp_path):
     assert get(honest, cafile) == 0
     lab.until("right +pinned-key")
     assert get(other, cafile, "--pinnedpubkey", "sha256//" + 43 * "A" + "=") == 90
-    lab.until("WRONG +by-address: must accept; the honest server received no request")
+    lab.until("REFUSED HONEST +by-address: must accept; the honest server received no request")
     assert lab.end()[0] == ExitCode.CRITICAL
 
 

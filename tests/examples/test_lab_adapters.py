@@ -6,6 +6,7 @@ That they are refused elsewhere, or are not, is what `make lab` measures.
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,19 @@ LAB = Path(__file__).parents[2] / "examples" / "lab"
 
 
 @pytest.fixture(scope="module")
-def adapters(tmp_path_factory):
+def modules():
     sys.path.insert(0, str(LAB))
     try:
-        from adapters import adapters
+        import adapters
+        import table
     finally:
         sys.path.remove(str(LAB))
+    return adapters, table
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory, modules):
+    adapters = modules[0].adapters
     return {adapter.name: adapter for adapter in adapters(tmp_path_factory.mktemp("adapters"))}
 
 
@@ -66,3 +74,18 @@ def test_it_talks_to_the_pinned_server_and_not_to_another(name, adapters):
     # only the unpinned one is taken in
     wanted = "wrong" if adapter.name.startswith("openssl") else "right"
     assert rejected.outcome == wanted, rejected
+
+
+def test_the_page_tells_the_harms_apart(adapters, modules):
+    adapter = adapters["openssl s_client (control)"]
+    if adapter.lacking:
+        pytest.skip(f"needs {adapter.lacking}")
+    names = ("pinned-key", "other-ca", "root-pinned")
+    chosen = [it for it in scenarios() if it.identifier in names]
+    cases = [next(scenario.cases("1.3", "p-256")) for scenario in chosen]
+    column = modules[1].Column(adapter, play(cases, adapter.command).played, {})
+    assert column.summary == "2 right, 1 wrong (1 **B**)"
+    text = modules[1].page([column], chosen, datetime.now(UTC), "versions")
+    assert "| `other-ca` | **B** |" in text
+    assert "| `pinned-key` | ✓ |" in text
+    assert "**B** an attacker received application bytes" in text

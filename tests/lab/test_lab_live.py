@@ -416,7 +416,10 @@ def test_the_page_in_a_real_browser(lab, browser):
         call(lab.stages[name].url, lab.cast.trusted)
         app.until(f"{row}.querySelector('.wrong') !== null")
         assert "an attacker received" in app.js(f"{row}.innerText")
-        assert app.js("document.getElementById('summary').innerText") == "1 wrong, 3 not called"
+        assert app.js("document.getElementById('summary').innerText") == (
+            "1 case: 1 wrong, 3 not called;"
+            " an attacker received application bytes: 1 case of 1 scenario"
+        )
         assert app.js("document.getElementById('news').textContent").startswith("other-ca: wrong")
         app.click("#only-called")
         app.until(

@@ -15,9 +15,10 @@ import pytest
 from junitparser import JUnitXml
 
 from keypin.lab import Case, Judgement, Scenario, Stage
+from keypin.lab.assessment import Played
 from keypin.lab.command import Commands, Ended, Stopped, fill, places_in
 from keypin.lab.reports import json_report, junit_report, markdown_report
-from keypin.lab.runner import Played, Report, controls_for, play, unmet_needs
+from keypin.lab.runner import Report, controls_for, play, unmet_needs
 
 PYTHON = sys.executable
 
@@ -91,10 +92,10 @@ while len(list(folder.iterdir())) < 2:
 
 
 def test_the_places_of_a_command():
-    command = ["--url={url}{path}", "{port}", "%{http_code}", "{{pin}}"]
-    assert places_in(command) == {"url", "path", "port", "http_code", "pin"}
+    command = ["--url={url}{path}", "{port}", "%{http_code}", "{{pin}}", "${url}", "{{{pin}}}"]
+    assert places_in(command) == {"url", "path", "port"}
     filled = fill(command, {"url": "{port}", "port": "1", "pin": "p"})
-    assert filled == ["--url={port}{path}", "1", "%{http_code}", "{p}"]
+    assert filled == ["--url={port}{path}", "1", "%{http_code}", "{pin}", "${url}", "{{pin}}"]
 
 
 def test_what_a_scenario_needs_of_a_command():
@@ -176,7 +177,7 @@ def test_a_rejection_where_the_control_failed_proves_nothing():
 def test_what_is_not_available_is_inconclusive():
     report = play([*scenario("odd", "reject", unavailable).cases("1.3")], PINNED)
     assert outcomes(report) == {"odd": "inconclusive"}
-    assert report.played[0].judgement.reasons == ("not available here: needs a thing",)
+    assert report.played[0].judgement.reasons == ("not played: not available here: needs a thing",)
 
 
 # Verdicts
@@ -235,7 +236,8 @@ FULL = report_of(RIGHT, BYPASSED, OPEN, UNCLAIMED, inapplicable={NEEDING: ["prox
 def test_json():
     found = json.loads(json_report(FULL))
     assert (found["version"], found["verdict"]) == (1, "bypassed")
-    assert found["counts"] == {"right": 1, "not claimed": 1, "inconclusive": 1, "wrong": 1}
+    counts = {name: number for name, number in found["counts"].items() if number}
+    assert counts == {"right": 1, "not claimed": 1, "inconclusive": 1, "wrong": 1}
     assert found["not_applicable"] == [{"scenario": "needing", "lacks": ["proxy"]}]
     assert [case["outcome"] for case in found["cases"]] == [
         "right", "wrong", "inconclusive", "wrong"
@@ -265,7 +267,7 @@ def test_markdown():
     lines = markdown_report(FULL).splitlines()
     assert [len(line.replace(r"\|", "").split("|")) for line in lines[:7]] == [7] * 7
     assert r"| `reject-wrong` | reject | wrong | 1 | reject-wrong \| \<b\>. |" in lines
-    assert "4 cases: 1 right, 1 wrong, 1 inconclusive, 1 not claimed." in lines
+    assert "4 cases: 1 wrong, 1 inconclusive, 1 not claimed, 1 right." in lines
     assert r"- `reject-wrong-tls1.3-p-256`: wrong. because \| of" in lines
 
 

@@ -9,14 +9,14 @@ from ipaddress import ip_address
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..lab.reports import WORST_FIRST
-from .lab_run import STATE_WIDTH, STYLES, VERDICTS
+from ..lab.reports import harm_lines, harms_json, totals
+from .lab_run import HARMFUL, STATE_WIDTH, STYLES, VERDICTS
 from .output import PASTED, Page
 
 if TYPE_CHECKING:
     from ..lab.live import LiveLab, Standing
     from ..lab.live_page import StatusPage
-    from ..lab.runner import Verdict
+    from ..lab.runner import Report, Verdict
     from .output import Part
 
 __all__ = ["Events", "JsonEvents", "TextEvents"]
@@ -40,7 +40,7 @@ class Events(Protocol):
     def event(self, lab: LiveLab, case: str, standing: Standing) -> None:
         """Say that something has come, or that a case was begun anew."""
 
-    def end(self, lab: LiveLab, verdict: Verdict, counts: dict[str, int]) -> None:
+    def end(self, lab: LiveLab, verdict: Verdict, report: Report) -> None:
         """Say what has come of all."""
 
 
@@ -90,7 +90,8 @@ class TextEvents:
                             head=f"{clock}  ")  # fmt: skip
             return
         judgement = standing.judgement
-        word = standing.outcome.upper() if standing.outcome == "wrong" else standing.outcome
+        harm = judgement.harm if standing.outcome == "wrong" else None
+        word = standing.outcome if harm is None else HARMFUL[harm]
         attempts = f"{judgement.attempts} attempt{'s' * (judgement.attempts != 1)}"
         self._page.line(
             (f"{word:<{STATE_WIDTH}}", STYLES[standing.outcome]),
@@ -99,18 +100,19 @@ class TextEvents:
             head=f"{clock}  ",
         )
 
-    def end(self, lab: LiveLab, verdict: Verdict, counts: dict[str, int]) -> None:
+    def end(self, lab: LiveLab, verdict: Verdict, report: Report) -> None:
         """See Events."""
-        called = sum(counts.values())
+        called = len(report.played)
         uncalled = len(lab.stages) - called
         if not called:
             self._page.line("Nothing was called.")
             return
         word, _, style = VERDICTS[verdict]
-        parts = [f"{counts[it]} {it}" for it in WORST_FIRST if counts.get(it)]
-        parts += [f"{uncalled} not called"] if uncalled else []
-        self._page.line((word.upper(), style), f": {', '.join(parts)}")
-        if verdict == "inconclusive" and set(counts) == {"right"}:
+        not_called = f", {uncalled} not called" if uncalled else ""
+        self._page.line((word.upper(), style), f": {totals(report)}{not_called}")
+        for told in harm_lines(report):
+            self._page.line(told, indent=2)
+        if verdict == "inconclusive" and set(report.counts) == {"right"}:
             self._page.line(
                 "No honest server was called: a client that reaches nobody is refused everywhere,"
                 " too.",
@@ -171,10 +173,13 @@ class JsonEvents:
         scenario = lab.stages[case].case.scenario.identifier
         self._write("came", time=now, case=case, scenario=scenario, **standing.as_json())
 
-    def end(self, lab: LiveLab, verdict: Verdict, counts: dict[str, int]) -> None:
+    def end(self, lab: LiveLab, verdict: Verdict, report: Report) -> None:
         """See Events."""
-        uncalled = len(lab.stages) - sum(counts.values())
-        self._write("ended", verdict=verdict, counts={**counts, "not called": uncalled})
+        counts = {
+            **{str(state): number for state, number in report.counts.items()},
+            "not called": len(lab.stages) - len(report.played),
+        }
+        self._write("ended", verdict=verdict, counts=counts, harms=harms_json(report))
 
     def _write(self, event: str, **fields: Any) -> None:
         sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..lab import scenarios
+from ..lab import KEY_KINDS, scenarios
 from .exit_codes import CommandError, ExitCode
 
 if TYPE_CHECKING:
@@ -18,20 +18,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Group",
-    "Key",
+    "KeyName",
+    "Keys",
     "Named",
     "Protocol",
     "Skipped",
     "Tls",
+    "WithoutKeys",
     "cases_of",
+    "kinds_of",
     "refuse_unknown_claims",
     "select",
 ]
 
-KEYS: dict[str, tuple[KeyKind, ...]] = {
+KeyName = Literal["rsa", "ecdsa", "rsa-2048", "rsa-pss", "p-256", "p-384", "ed25519"]
+KEYS: dict[KeyName, tuple[KeyKind, ...]] = {
     "rsa": ("rsa-2048", "rsa-pss"),
     "ecdsa": ("p-256", "p-384"),
-    "ed25519": ("ed25519",),
+    **{kind: (kind,) for kind in KEY_KINDS},
 }
 
 Named = Annotated[
@@ -52,9 +56,17 @@ Tls = Annotated[
     Literal["1.2", "1.3"] | None,
     typer.Option("--tls", help="Only in this TLS version; in both unless given."),
 ]
-Key = Annotated[
-    Literal["rsa", "ecdsa", "ed25519"] | None,
-    typer.Option("--key", help="Only with servers' keys of this kind."),
+Keys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key",
+        metavar="KIND",
+        help=f"Only with servers' keys of this kind: {', '.join(KEYS)}. Repeatable.",
+    ),
+]
+WithoutKeys = Annotated[
+    list[str] | None,
+    typer.Option("--without-key", metavar="KIND", help="Not with keys of this kind. Repeatable."),
 ]
 
 
@@ -89,16 +101,43 @@ def select(
     return found
 
 
+def kinds_of(
+    keys: Sequence[str] | None = None, without: Sequence[str] | None = None
+) -> list[KeyKind]:
+    """The kinds of key that options name.
+
+    Raises:
+        CommandError: there is no such kind, or none left.
+    """
+    for option, words in (("--key", keys), ("--without-key", without)):
+        for word in words or ():
+            if word not in KEYS:
+                raise CommandError(
+                    ExitCode.USAGE,
+                    f"no such kind of key: {word!r} ({option}); there are {', '.join(KEYS)}",
+                )
+    left = [kind for kind in KEY_KINDS if not keys or _is_any_of(kind, keys)]
+    left = [kind for kind in left if not _is_any_of(kind, without or ())]
+    if not left:
+        raise CommandError(
+            ExitCode.USAGE, "--key and --without-key leave no kind of key to play with"
+        )
+    return left
+
+
+def _is_any_of(kind: KeyKind, words: Sequence[str]) -> bool:
+    return any(kind in kinds for name, kinds in KEYS.items() if name in words)
+
+
 def cases_of(
-    chosen: Sequence[Scenario], tls: Literal["1.2", "1.3"] | None, key: str | None
+    chosen: Sequence[Scenario], tls: Literal["1.2", "1.3"] | None, kinds: Collection[KeyKind]
 ) -> list[Case]:
-    """The cases of scenarios in the TLS version and with the kind of key that options name.
+    """The cases of scenarios in the TLS version that options name, with these kinds of key.
 
     Raises:
         CommandError: there are none.
     """
-    kinds = (None,) if key is None else KEYS[key]
-    found = [case for scenario in chosen for kind in kinds for case in scenario.cases(tls, kind)]
+    found = [case for scenario in chosen for case in scenario.cases(tls) if case.key in kinds]
     if not found:
         raise CommandError(
             ExitCode.USAGE,

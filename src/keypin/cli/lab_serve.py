@@ -6,8 +6,8 @@ import errno
 import os
 import signal
 import time
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,11 +20,11 @@ from ..lab.runner import controls_for
 from .exit_codes import CommandError, ExitCode
 from .lab_events import JsonEvents, TextEvents
 from .lab_run import VERDICTS
-from .lab_selection import KEYS, Group, Named, Protocol, Skipped, select
+from .lab_selection import KEYS, Group, KeyName, Named, Protocol, Skipped, select
+from .signals import signals_handled_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from types import FrameType
+    from collections.abc import Sequence
 
     from ..lab import Case, KeyKind, Scenario
     from .lab_events import Events
@@ -51,7 +51,7 @@ def serve(
         typer.Option("--tls", help="Only in this TLS version; 1.3 where it can be, unless given."),
     ] = None,
     key: Annotated[
-        Literal["rsa", "ecdsa", "ed25519"],
+        KeyName,
         typer.Option("--key", help="The kind of the servers' keys."),
     ] = "ecdsa",
     host: Annotated[
@@ -101,10 +101,10 @@ def serve(
             raise KeyboardInterrupt
 
     with ExitStack() as running:
-        running.enter_context(_signals(signal.default_int_handler))
+        running.enter_context(signals_handled_by(signal.default_int_handler))
         try:
             # noted, so that no folder or socket is made and then nobody's
-            with _signals(lambda number, frame: asked_to_end.append(number)):
+            with signals_handled_by(lambda number, frame: asked_to_end.append(number)):
                 lab = running.enter_context(LiveLab(cases, cast, end_if_asked))
                 left_out |= {case.scenario.identifier: why for case, why in lab.unavailable.items()}
                 page = running.enter_context(StatusPage(lab, left_out, page_port))
@@ -120,7 +120,7 @@ def serve(
         _watch(lab, page, left_out, show)
         report = lab.report()
     verdict = lab.verdict(report)
-    show.end(lab, verdict, dict(report.counts))
+    show.end(lab, verdict, report)
     return VERDICTS[verdict][1]
 
 
@@ -172,23 +172,12 @@ def _watch(lab: LiveLab, page: StatusPage, left_out: dict[str, str], show: Event
     changes = Changes(lab)
     received: list[int] = []
     # noted, so that no line is interrupted
-    with _signals(lambda number, frame: received.append(number)):
+    with signals_handled_by(lambda number, frame: received.append(number)):
         show.begin(lab, page, left_out)
         while not received:
             time.sleep(GLANCE)
             for case, standing in changes.settled(at_once=bool(received)):
                 show.event(lab, case, standing)
-
-
-@contextmanager
-def _signals(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    """Let this be done at Ctrl-C, and at SIGTERM."""
-    before = {each: signal.signal(each, handler) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for each, handled in before.items():
-            signal.signal(each, handled)
 
 
 def _allow_many_files() -> None:

@@ -17,6 +17,8 @@ And on these the attack lab:
     environment    the variables by which clients find authorities and proxies
     command        runs of other people's programs
     runner         cases played with a program, side by side
+    assessment     what an outcome counts for, in the light of the others
+    presets        common clients: their commands; clients/: sources of those that are no programs
     reports        what came of them: JSON, JUnit, Markdown
     live           LiveLab: many stages at once, for clients that are no commands
     live_page      the page that shows it (live.html, live.css, live.js)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from .servers.applications import PREFACE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -17,6 +19,7 @@ HARMLESS_SEGMENT = re.compile(r"v\d{1,2}|[A-Za-z][a-z._-]{0,15}")
 FIRST_WORD = re.compile(rb"[A-Za-z]{2,12}(?=[ \r\n])")
 CONFIDENTIAL_HEADERS = ("Authorization", "Cookie", "Proxy-Authorization", "X-Api-Key")
 MORE_THAN_ENOUGH = 3
+MARK = len(b"PRI * HTTP/2.0\r\n")
 
 
 def describe(connections: Iterable[Connection]) -> list[str]:
@@ -55,6 +58,8 @@ def _whether_in_the_clear(connection: Connection) -> str:
 
 
 def _beginning(data: bytes) -> str:
+    if data.startswith(PREFACE[:MARK]):
+        return "HTTP/2"
     request = REQUEST_LINE.match(data)
     if request is not None:
         method, target, version = (part.decode("latin-1") for part in request.groups())

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Commands", "Ended", "Stopped", "fill", "places_in"]
 
-PLACE = re.compile(r"\{(\w+)\}")
+# {{name}} is {name} as it stands; of %{name} and ${name} curl and shells make something themselves.
+PLACE = re.compile(r"\{(\{\w+\})\}|(?<![%$])\{(\w+)\}")
 KEPT_LINES = 20
 KEPT_BYTES = 64 * 1024
 
@@ -110,13 +111,18 @@ class Commands:
 
 
 def fill(words: Iterable[str], places: Mapping[str, str]) -> list[str]:
-    """The words of a command with what stands for each `{place}`; unknown ones stay."""
-    return [PLACE.sub(lambda found: places.get(found[1], found[0]), word) for word in words]
+    """The words of a command with what stands for each `{place}`, and `{name}` for `{{name}}`.
+
+    Unknown places stay.
+    """
+    return [
+        PLACE.sub(lambda found: found[1] or places.get(found[2], found[0]), word) for word in words
+    ]
 
 
 def places_in(words: Iterable[str]) -> set[str]:
     """The names of all places in a command."""
-    return {name for word in words for name in PLACE.findall(word)}
+    return {found[2] for word in words for found in PLACE.finditer(word) if found[2]}
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from .arrivals import describe
 from .servers.paths import Path
@@ -17,9 +17,19 @@ if TYPE_CHECKING:
     from .servers.connection import Connection
     from .servers.listener import Listener
 
-__all__ = ["Ending", "Judgement", "Outcome", "Part", "judge"]
+__all__ = ["HARMS", "Check", "Ending", "Harm", "Judgement", "Outcome", "Part", "judge"]
 
-Outcome = Literal["right", "wrong", "inconclusive"]
+Outcome = Literal["right", "wrong", "inconclusive", "unsupported"]
+Harm = Literal[
+    "application-bytes",
+    "client-certificate",
+    "hung",
+    "success-reported",
+    "honest-server-refused",
+    "failure-reported",
+]
+HARMS: tuple[Harm, ...] = get_args(Harm)
+"""What a client does wrong, the worst first."""
 CLIENT_HELLO = bytes([HANDSHAKE, 3])  # and the major version, RFC 8446, section 5.1
 Ending = Literal["succeeded", "failed", "hung", "crashed"]
 
@@ -30,11 +40,17 @@ class Judgement:
 
     Attributes:
         case: what was played.
-        outcome: "right", "wrong", or "inconclusive" if the client was not put to the test.
+        outcome: "right", "wrong", "inconclusive" if the client was not put to the test, or
+            "unsupported" if it cannot be, because it does not support what the case is made of.
         reasons: why, a line each, without the client's secrets.
         attempts: connections to the attackers' servers, or where there are none to the honest ones.
         application_bytes: what the attackers received.
         client_certificates: how many times the client showed its own certificate to an attacker.
+        harm: what the client did wrong, None if nothing: an attacker received
+            "application-bytes", or a "client-certificate" and no more; the client "hung"; no
+            attacker received anything, but it exits as if it had been answered
+            ("success-reported", with the outcome "right"); "honest-server-refused"; the request
+            arrived at the honest server, but it exits as if it had failed ("failure-reported").
     """
 
     case: Case
@@ -43,9 +59,32 @@ class Judgement:
     attempts: int
     application_bytes: int
     client_certificates: int
+    harm: Harm | None = None
 
     def __str__(self) -> str:
         return "\n  ".join([f"{self.case}: {self.outcome}", *self.reasons])
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a scenario looks at besides what the attackers' servers have received.
+
+    Attributes:
+        reasons: finds reasons against the client.
+        harm: what it has done then.
+    """
+
+    reasons: Callable[[], list[str]]
+    harm: Harm
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """An outcome before it is counted."""
+
+    outcome: Outcome
+    reasons: list[str]
+    harm: Harm | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +98,7 @@ class Part:
 def judge(
     case: Case,
     parts: Sequence[Part],
-    checks: Iterable[Callable[[], list[str]]],
+    checks: Iterable[Check],
     doubts: Iterable[Callable[[], list[str]]],
     ending: Ending,
     told: str = "",
@@ -71,7 +110,7 @@ def judge(
     Args:
         case: what was played.
         parts: the servers.
-        checks: give further reasons against the client.
+        checks: look for further reasons against the client.
         doubts: give reasons for which the client was not put to the test.
         ending: of the client.
         told: how it ended in words.
@@ -84,7 +123,12 @@ def judge(
     telling = [it for it in arrived if _application_bytes(it) or it.client_certificate_seen]
     lines = describe(telling)
     against = [f"an attacker received {'; '.join(lines)}"] if lines else []
-    against += [reason for check in checks for reason in check()]
+    harms: list[Harm] = ["application-bytes"] * any(map(_application_bytes, arrived))
+    harms += ["client-certificate"] * any(it.client_certificate_seen for it in arrived)
+    for check in checks:
+        found = check.reasons()
+        against += found
+        harms += [check.harm] * bool(found)
     doubtful = [reason for doubt in doubts for reason in doubt()]
     doubtful += [
         f"the lab's own {type(it).__name__} failed: {type(error).__name__}: {error}"
@@ -94,18 +138,21 @@ def judge(
     ]
     if restless:
         doubtful.append("it went on sending after it had ended, or a server has ceased to listen")
+    worst = min(harms, key=HARMS.index, default=None)
     if case.scenario.expected == "reject":
         # An honest server may be made to do the attacker's work, for example by renegotiation.
-        outcome, reasons = _rejected(case, attackers or honest, against, doubtful, ending, told)
+        targets = attackers or honest
+        finding = _rejected(case, targets, against, worst, doubtful, ending, told)
     else:
-        outcome, reasons = _accepted(parts, honest, against, doubtful, ending, told)
+        finding = _accepted(parts, honest, against, worst, doubtful, ending, told)
     return Judgement(
         case,
-        outcome,
-        tuple(reasons),
+        finding.outcome,
+        tuple(finding.reasons),
         attempts=sum(len(listener.connections) for listener in attackers or honest),
         application_bytes=sum(map(_application_bytes, arrived)),
         client_certificates=sum(it.client_certificate_seen for it in arrived),
+        harm=finding.harm,
     )
 
 
@@ -113,14 +160,16 @@ def _rejected(
     case: Case,
     targets: Sequence[Listener],
     against: list[str],
+    harm: Harm | None,
     doubtful: list[str],
     ending: Ending,
     told: str,
-) -> tuple[Outcome, list[str]]:
+) -> _Finding:
     if ending == "hung":
         against = [*against, told or "the client hung"]
+        harm = harm or "hung"
     if against:
-        return "wrong", against
+        return _Finding("wrong", against, harm)
     if ending == "crashed":
         doubtful = [*doubtful, told or "the client crashed"]
     if case.scenario.must_arrive and not any(map(_was_shown, targets)):
@@ -128,34 +177,39 @@ def _rejected(
         if told:
             doubtful.append(told)
     if doubtful:
-        return "inconclusive", doubtful
+        return _Finding("inconclusive", doubtful)
     reasons = ["no attacker received anything"]
     if ending == "succeeded" and case.scenario.must_arrive:
         reasons.append("the client reports success all the same: does it notice that?")
-    return "right", reasons
+        return _Finding("right", reasons, "success-reported")
+    return _Finding("right", reasons)
 
 
 def _accepted(
     parts: Sequence[Part],
     honest: Sequence[Listener],
     against: list[str],
+    harm: Harm | None,
     doubtful: list[str],
     ending: Ending,
     told: str,
-) -> tuple[Outcome, list[str]]:
+) -> _Finding:
     missed = [listener for listener in honest if not listener.application_bytes]
     came = any(_connections(part.listener) for part in parts)
     if against:
-        return "wrong", against
+        return _Finding("wrong", against, harm)
     if missed:
         reasons = [f"the honest server received no request: {_story(missed, 'honest server')}"]
-        reasons += [told] if told else []
-        return ("wrong" if came else "inconclusive"), [*reasons, *doubtful]
+        reasons += [*([told] if told else []), *doubtful]
+        if not came:
+            return _Finding("inconclusive", reasons)
+        return _Finding("wrong", reasons, "hung" if ending == "hung" else "honest-server-refused")
     if ending != "succeeded":
-        return "wrong", [f"the request arrived, but {told or f'the client {ending}'}", *doubtful]
+        reasons = [f"the request arrived, but {told or f'the client {ending}'}", *doubtful]
+        return _Finding("wrong", reasons, "hung" if ending == "hung" else "failure-reported")
     if doubtful:
-        return "inconclusive", doubtful
-    return "right", ["the request arrived at the honest server"]
+        return _Finding("inconclusive", doubtful)
+    return _Finding("right", ["the request arrived at the honest server"])
 
 
 def _await_quiet(parts: Sequence[Part]) -> bool:

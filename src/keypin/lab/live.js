@@ -108,7 +108,7 @@ function update(found) {
   if (shown === entry.shown) return;
   const isNew = entry.shown !== null;
   entry.shown = shown;
-  entry.outcome.textContent = found.outcome;
+  entry.outcome.textContent = found.harm ? found.outcome + ': ' + found.harm.replaceAll('-', ' ') : found.outcome;
   entry.outcome.className = 'outcome ' + found.outcome.replace(' ', '-');
   entry.again.hidden = found.outcome === 'not called';
   entry.row.classList.toggle('called', found.outcome !== 'not called');
@@ -123,14 +123,8 @@ function update(found) {
 function show(state) {
   if (lab === null) build(state);
   lab = state.lab;
-  const counts = { right: 0, wrong: 0, inconclusive: 0, 'not called': 0 };
-  for (const found of state.cases) {
-    counts[found.outcome] += 1;
-    update(found);
-  }
-  const summary = Object.entries(counts).filter(([, number]) => number)
-    .map(([name, number]) => number + ' ' + name).join(', ');
-  if (byId('summary').textContent !== summary) byId('summary').textContent = summary;
+  for (const found of state.cases) update(found);
+  if (byId('summary').textContent !== state.summary) byId('summary').textContent = state.summary;
 }
 
 async function refresh() {

@@ -14,8 +14,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..pinset import PinSet, Rule
-from .reports import as_json
-from .runner import Played, Report
+from .assessment import Played, count_once
+from .reports import as_json, harm_lines, totals
+from .runner import Report
+from .servers._libraries import why_unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,6 +56,7 @@ class Standing:
         """All of it."""
         return {
             "outcome": self.outcome,
+            "harm": self.judgement.harm if self.called else None,
             "reasons": list(self.judgement.reasons) if self.called else [],
             "attempts": self.judgement.attempts,
             "application_bytes": self.judgement.application_bytes,
@@ -105,7 +108,7 @@ class LiveLab:
                 try:
                     stage = running.enter_context(case.stage(own, self.cast))
                 except (ImportError, RuntimeError) as error:
-                    self.unavailable[case] = str(error)
+                    self.unavailable[case] = why_unavailable(error)
                 else:
                     self.stages[str(case)] = stage
             self._running = running.pop_all()
@@ -160,10 +163,19 @@ class LiveLab:
         """
         self.stages[case].forget()
 
+    @property
+    def summary(self) -> str:
+        """How many cases came out how, and the harms, in the words that the command ends with."""
+        report = self.report()
+        not_called = len(self.stages) - len(report.played)
+        told = [totals(report)] if report.played else []
+        told += [f"{not_called} not called"] if not_called else []
+        return "; ".join([", ".join(told), *harm_lines(report)])
+
     def report(self) -> Report:
         """What has come of the cases that were called."""
         standings = [self.standing(case) for case in self.stages]
-        played = [Played(standing.judgement) for standing in standings if standing.called]
+        played = count_once(Played(it.judgement) for it in standings if it.called)
         return Report((), self._started, datetime.now(UTC), played)
 
     @staticmethod

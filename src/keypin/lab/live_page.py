@@ -110,6 +110,7 @@ class _Server(ThreadingMixIn, TCPServer):
             "address": cast.address,
             "pins": [str(cast.pinned.pin), str(cast.backup.pin)],
             "cases": self.lab.state(),
+            "summary": self.lab.summary,
             "left_out": dict(self.left_out),
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ from ..pinset import Match, PinSet, Rule
 from .assertion import check, check_async
 from .cast import Cast, cast_of
 from .environment import proxy_environment, trust_environment
-from .judge import Ending, Judgement, Part, judge
+from .judge import Check, Ending, Harm, Judgement, Part, judge
 from .servers.proxy import ConnectProxy
 from .servers.server import Server
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from .servers.listener import Listener
 
 __all__ = ["PLACES", "Stage"]
+
+# HTTP/2 for clients that speak nothing else, such as gRPC's
+HTTP_ALPN = ("http/1.1", "h2")
 
 AnyListener = TypeVar("AnyListener", bound="Listener")
 Role = Literal["attacker", "honest", "helper"]
@@ -90,7 +94,7 @@ class Stage:
         self._pinset: PinSet | None = None
         self._folder = folder
         self.parts = []
-        self._checks: list[Callable[[], list[str]]] = []
+        self._checks: list[Check] = []
         self._doubts: list[Callable[[], list[str]]] = []
         self._beginnings: list[Callable[[], object]] = []
         self._running = ExitStack()
@@ -149,16 +153,25 @@ class Stage:
     def serving(self, credential: Credential | Sequence[Credential], **settings: Any) -> Server:
         """Make a server of the case's TLS version that asks for a client certificate.
 
+        For https it speaks HTTP/2 with clients that offer nothing else.
+
         Args:
             credential: what to present.
             settings: see `Server`; they go before what is said here.
         """
-        usual = {"tls": [self.tls], "client_ca": self.cast.root.certificate}
+        usual: dict[str, Any] = {"tls": [self.tls], "client_ca": self.cast.root.certificate}
+        if self.case.scenario.protocol == "https":
+            usual["alpn"] = HTTP_ALPN if find_spec("h2") else HTTP_ALPN[:1]
         return Server(credential, **{**usual, **settings})
 
-    def judge_also(self, check: Callable[[], list[str]]) -> None:
-        """Let a check give further reasons against the client, when it has ended."""
-        self._checks.append(check)
+    def judge_also(self, check: Callable[[], list[str]], harm: Harm = "application-bytes") -> None:
+        """Let a check give further reasons against the client, when it has ended.
+
+        Args:
+            check: gives the reasons.
+            harm: what the client has done if there are any, see `Judgement.harm`.
+        """
+        self._checks.append(Check(check, harm))
 
     def doubt_also(self, check: Callable[[], list[str]]) -> None:
         """Let a check give reasons for which the client was not put to the test."""

@@ -96,7 +96,7 @@ def _renegotiating_to_another_key(stage: Stage) -> None:
         seen = any(connection.client_certificate_seen for connection in server.connections)
         return ["the attacker got the client's certificate in the renegotiation"] if seen else []
 
-    stage.judge_also(shown)
+    stage.judge_also(shown, "client-certificate")
     doubt_unless_sent(stage, server)
 
 
@@ -107,7 +107,7 @@ def _accepted(stage: Stage) -> None:
         seen = any(connection.client_certificate_seen for connection in server.connections)
         return [] if seen else ["the honest server did not get the client's certificate"]
 
-    stage.judge_also(shown)
+    stage.judge_also(shown, "honest-server-refused")
 
 
 SCENARIOS = (

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from ...pinset import PinSet, Rule
 from ..scenario import Scenario
-from ..servers.applications import Response
-from ..servers.http2 import ALPN, PREFACE, Http2, origin_frame
+from ..servers.applications import PREFACE, Response
+from ..servers.http2 import ALPN, Http2, origin_frame
 from ..servers.paths import Detour
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ def _came_twice(stage: Stage, *servers: Server) -> None:
         count = sum(len(server.requests) for server in servers)
         return [] if count > 1 else [f"{count} of its two requests arrived"]
 
-    stage.judge_also(check)
+    stage.judge_also(check, "honest-server-refused")
 
 
 def _resumed(resumption: Resumption) -> Callable[[Stage], None]:

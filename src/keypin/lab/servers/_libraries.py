@@ -8,7 +8,9 @@ from typing import Any
 
 from ...errors import MissingExtra
 
-__all__ = ["load"]
+__all__ = ["load", "why_unavailable"]
+
+INSTALL = "pip install 'keypin[attacks]'"
 
 
 def load(server: str, library: str, *modules: str) -> Any:
@@ -32,6 +34,15 @@ def load(server: str, library: str, *modules: str) -> Any:
             first, *_ = [import_module(module) for module in modules]
             return first
     except ImportError as error:
-        raise MissingExtra(
-            f"{server} needs {library}: pip install 'keypin[attacks]'", name=library
-        ) from error
+        raise MissingExtra(f"{server} needs {library}: {INSTALL}", name=library) from error
+
+
+def why_unavailable(error: Exception) -> str:
+    """Why a scenario cannot be played here, in the same words for all that one extra mends.
+
+    Args:
+        error: raised by its stage.
+    """
+    if isinstance(error, MissingExtra):
+        return f"libraries that the lab's servers are made of are not installed: {INSTALL}"
+    return str(error)

@@ -9,10 +9,12 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 from .connection import Request
-from .streams import Channel, Disconnected
+from .streams import CHUNK, Channel, Disconnected
 
 if TYPE_CHECKING:
     import io
+
+    from .streams import Stream
 
 __all__ = [
     "Application",
@@ -23,6 +25,8 @@ __all__ = [
     "Response",
     "Silent",
     "answer_json",
+    "preface_or_less",
+    "resumed",
     "stall",
 ]
 
@@ -32,6 +36,8 @@ Application = Callable[[Channel], None]
 Preamble = Callable[[Channel], bool]
 """Talks before TLS (STARTTLS), and says whether to go on with TLS."""
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What every client of HTTP/2 sends first (RFC 9113, section 3.4)."""
 BODY_LIMIT = 1024 * 1024
 PIECE = 64 * 1024
 
@@ -55,6 +61,8 @@ def answer_json(request: Request) -> Response:
 class Http:
     """HTTP/1.1 with keep-alive. Bodies of any size are taken in; `/bytes/N` answers N zero bytes.
 
+    A client that begins with HTTP/2 is answered in that, if the library h2 is installed.
+
     Args:
         answer: a body, or what makes the response to a request.
         redirects: from path (with query) to location.
@@ -67,9 +75,16 @@ class Http:
 
     def __call__(self, channel: Channel) -> None:
         """Serve a connection."""
-        _Handler(channel, self._respond).handle()
+        begun = preface_or_less(channel)
+        if begun == PREFACE:
+            from .http2 import Http2
 
-    def _respond(self, request: Request) -> Response:
+            Http2(self.respond).serve(channel, begun)
+        elif begun:
+            _Handler(resumed(channel, begun), self.respond).handle()
+
+    def respond(self, request: Request) -> Response:
+        """Make the response to a request."""
         if (location := self.redirects.get(request.target)) is not None:
             return Response(status=self.redirect_status, headers={"Location": location})
         prefix, _, size = request.target.rpartition("/")
@@ -111,6 +126,44 @@ def stall(channel: Channel) -> bool:
     """Be a server that accepts a connection and never answers: a `before_tls`."""
     channel.drain()
     return False
+
+
+def preface_or_less(channel: Channel) -> bytes:
+    """Receive as much as it takes to see whether a client speaks HTTP/2.
+
+    Returns:
+        `PREFACE`, or what has come in its place; nothing if the client has ended.
+    """
+    begun = b""
+    while len(begun) < len(PREFACE) and PREFACE.startswith(begun):
+        data = channel.recv(len(PREFACE) - len(begun))
+        if not data:
+            break
+        begun += data
+    return begun
+
+
+def resumed(channel: Channel, begun: bytes) -> Channel:
+    """A channel that gives again what has been received already, and recorded."""
+    return Channel(_Resumed(channel, begun), channel.connection, lambda data: None)
+
+
+class _Resumed:
+    def __init__(self, stream: Stream, begun: bytes) -> None:
+        self._stream = stream
+        self._begun = begun
+
+    def recv(self, size: int = CHUNK, /) -> bytes:
+        if not self._begun:
+            return self._stream.recv(size)
+        data, self._begun = self._begun[:size], self._begun[size:]
+        return data
+
+    def sendall(self, data: bytes, /) -> None:
+        self._stream.sendall(data)
+
+    def finish(self) -> None:
+        self._stream.finish()
 
 
 class ChannelHandler(BaseHTTPRequestHandler):

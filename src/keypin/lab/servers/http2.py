@@ -8,19 +8,18 @@ from email.message import Message
 from typing import TYPE_CHECKING, Any
 
 from ._libraries import load
-from .applications import Http, Response, answer_json
+from .applications import PREFACE, Http, Response, answer_json, preface_or_less, resumed
 from .connection import Request
-from .streams import CHUNK, Channel
 
 if TYPE_CHECKING:
-    from .streams import Stream
+    from .streams import Channel
 
 __all__ = ["ALPN", "Http2", "origin_frame"]
 
 H2_MODULES = ("h2.config", "h2.connection", "h2.events", "h2.exceptions")
 
 ALPN = ("h2", "http/1.1")
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113, section 3.4
+GRPC = "application/grpc"
 ORIGIN_FRAME = 0xC  # RFC 8336, section 2.1
 
 
@@ -47,16 +46,11 @@ class Http2:
 
     def __call__(self, channel: Channel) -> None:
         """Serve a connection."""
-        begun = b""
-        while len(begun) < len(PREFACE) and PREFACE.startswith(begun):
-            data = channel.recv()
-            if not data:
-                return
-            begun += data
-        if begun.startswith(PREFACE):
-            self._serve(channel, begun)
-        else:
-            Http(self._answer_in_http1)(_resumed(channel, begun))
+        begun = preface_or_less(channel)
+        if begun == PREFACE:
+            self.serve(channel, begun)
+        elif begun:
+            Http(self._answer_in_http1)(resumed(channel, begun))
 
     def _answer_in_http1(self, request: Request) -> Response:
         response = self.answer(request)
@@ -64,7 +58,8 @@ class Http2:
             return response
         return Response(response.body, response.status, {**response.headers, "Connection": "close"})
 
-    def _serve(self, channel: Channel, data: bytes) -> None:
+    def serve(self, channel: Channel, data: bytes) -> None:
+        """Serve a connection on which this has come already: the client's preface."""
         h2 = load("an HTTP/2 server", "h2", "h2", *H2_MODULES)
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
         connection.initiate_connection()
@@ -101,7 +96,10 @@ class Http2:
                 request = _request(headers, bytes(body))
                 record = channel.connection
                 record.note(requests=[*record.requests, request])
-                self._respond(connection, event.stream_id, self.answer(request))
+                if request.headers.get("Content-Type", "").startswith(GRPC):
+                    _respond_in_grpc(connection, event.stream_id)
+                else:
+                    self._respond(connection, event.stream_id, self.answer(request))
 
     def _respond(self, connection: Any, stream: int, response: Response) -> None:
         headers = [(name.lower(), value) for name, value in response.headers.items()]
@@ -111,6 +109,16 @@ class Http2:
         connection.send_data(stream, response.body, end_stream=True)
         if self.goes_away:
             connection.close_connection()
+
+
+def _respond_in_grpc(connection: Any, stream: int) -> None:
+    """An empty message, which is one of every type, and the status OK.
+
+    https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+    """
+    connection.send_headers(stream, [(":status", "200"), ("content-type", GRPC)])
+    connection.send_data(stream, bytes(5))
+    connection.send_headers(stream, [("grpc-status", "0")], end_stream=True)
 
 
 def origin_frame(*origins: str) -> bytes:
@@ -136,26 +144,3 @@ def _request(headers: list[tuple[bytes, bytes]], body: bytes) -> Request:
     if "host" not in message:
         message["Host"] = pseudo[":authority"]
     return Request(pseudo[":method"], pseudo[":path"], message, body, len(body))
-
-
-def _resumed(channel: Channel, begun: bytes) -> Channel:
-    """A channel that gives again what has been received already, and recorded."""
-    return Channel(_Resumed(channel, begun), channel.connection, lambda data: None)
-
-
-class _Resumed:
-    def __init__(self, stream: Stream, begun: bytes) -> None:
-        self._stream = stream
-        self._begun = begun
-
-    def recv(self, size: int = CHUNK, /) -> bytes:
-        if not self._begun:
-            return self._stream.recv(size)
-        data, self._begun = self._begun[:size], self._begun[size:]
-        return data
-
-    def sendall(self, data: bytes, /) -> None:
-        self._stream.sendall(data)
-
-    def finish(self) -> None:
-        self._stream.finish()

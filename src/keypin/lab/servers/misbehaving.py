@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..keys import Key
 from ._libraries import load
+from .applications import PREFACE
 from .certificate_messages import HandshakeMessages
 from .listener import Listener
 from .tap import HANDSHAKE, Tap, TappedSocket
@@ -28,6 +29,9 @@ VERSIONS: dict[TlsVersion, tuple[int, int]] = {
     "1.3": (3, 4),
 }
 CHUNK = 64 * 1024
+# to a client that speaks HTTP/2: empty SETTINGS, and a GOAWAY that says INTERNAL_ERROR, and to ask
+# for nothing again (RFC 9113, sections 6.5 and 6.8)
+HTTP2_ANSWER = bytes.fromhex("000000 04 00 00000000 000008 07 00 00000000 7fffffff 00000002")
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -115,20 +119,20 @@ class MisbehavingServer(Listener):
             settings=self._settings,
             reqCert=self._asks,
             # without it tlslite fails at clients that offer protocols in TLS 1.3
-            alpn=[bytearray(b"http/1.1")],
+            alpn=[bytearray(b"http/1.1"), bytearray(b"h2")],
         )
         connection.note(
             handshake_completed=True,
             client_finished=True,
             tls_version="TLSv1." + str(tls.version[1] - 1),
         )
-        answer = ANSWER
+        answered = False
         with suppress(ConnectionError):  # of a client that goes without having read it
             while data := tls.recv(CHUNK):
                 connection.received(bytes(data))
-                if answer:
-                    tls.send(answer)
-                    answer = b""
+                if not answered:
+                    tls.send(HTTP2_ANSWER if PREFACE.startswith(bytes(data[:3])) else ANSWER)
+                    answered = True
 
 
 def _recording(base: Any) -> Any:
