@@ -166,6 +166,15 @@ LOSSES = {
         "the source demands a pinned server's key and a pinned CA's, a rule one of its pins: taken"
         " are the servers' keys",
     ),
+    "pinners-differ": (
+        LESS_SAFE,
+        "the source has several pinners with different pins here: any of their pins will do",
+    ),
+    "pinners-together": (
+        STRICTER,
+        "the source has several pinners, each for some of the hosts: a pin file pins all of them,"
+        " for every client",
+    ),
     "max-age-not-carried": (INFORMATION, "the pins do not lapse as the source's max-age has it"),
     "ca-checked": (
         STRICTER,

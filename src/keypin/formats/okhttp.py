@@ -9,22 +9,32 @@ versions take it for a name that no host has, and pin nothing: the code checks t
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from ..errors import PinFormatError
 from ..hostnames import normalise_pattern
-from ..pin import Pin
 from ..pinfile import HostEntry
-from ._conversion import Draft, FormatError, Reading, located, pin_file, text_of
-from ._losses import loss
+from ._conversion import (
+    Draft,
+    FormatError,
+    Reading,
+    lenient_pin,
+    located,
+    pin_file,
+    text_of,
+)
+from ._losses import differences, loss
+from ._okhttp_builders import builders
 from ._union import most_specific
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ..pin import Pin
     from ..pinfile import PinFile
-    from ..pinset import Rule
-    from ._conversion import Certificates, Files
+    from ..pinset import PinSet, Rule
+    from ._conversion import Certificates, Files, Loss
+    from ._okhttp_builders import Added
 
 __all__ = ["TITLE", "draft", "export", "read", "url_host"]
 
@@ -83,7 +93,8 @@ def draft(pins: PinFile, file: str, code: Callable[[str, str | None], str]) -> D
     if deep is not None:
         losses.append(loss("needs-okhttp-4.3", target=TITLE))
     files = {file: code(calls, deep).encode()}
-    return Draft(files, read(files, ()).pins.pin_set(), tuple(losses))
+    meaning = _pin_file({rule.host or "": list(rule.pins) for rule in rules}).pin_set()
+    return Draft(files, meaning, tuple(losses))
 
 
 def url_host(host: str) -> str:
@@ -96,84 +107,57 @@ def _call(rule: Rule) -> str:
     return f'        .add(\n            "{url_host(rule.host or "")}"{pins}\n        )'
 
 
-class _Token(NamedTuple):
-    text: str
-    line: int
-
-
-# Strings without escapes and templates are all that is read; comments are dropped.
-TOKEN = re.compile(
-    r"//[^\n]*|/\*.*?\*/|(?P<string>\"[^\"\\$\n]*\")|(?P<word>\w+)|(?P<other>\S)", re.DOTALL
-)
-BUILDER = ["CertificatePinner", ".", "Builder", "(", ")"]
-
-
 def read(files: Files, hosts: Sequence[str]) -> Reading:
-    """Read the calls of `add` that follow `CertificatePinner.Builder()`, in Kotlin or Java."""
+    """Read what the builders of a Kotlin or Java file are given, as far as the file itself says."""
     name, text = text_of(files)
-    tokens = list(_tokens(text))
-    texts = [token.text for token in tokens]
-    starts = [i for i in range(len(texts)) if texts[i : i + len(BUILDER)] == BUILDER]
-    if len(starts) != 1:
-        line = tokens[starts[1]].line if starts else None
-        found = "a second" if starts else "no"
-        raise FormatError(f"{found} CertificatePinner.Builder(): one is read", name, line)
-    pins_of: dict[str, list[Pin]] = {}
-    for pattern, pin in _added(tokens[starts[0] + len(BUILDER) :], name):
-        with located(name, pattern.line):
+    pinners = [pins for added in builders(text, name) if (pins := _by_pattern(added, name))]
+    if not pinners:
+        raise FormatError("no host with pins: nothing would be pinned", name)
+    together: dict[str, list[Pin]] = {}
+    for pinner in pinners:
+        for pattern, more in pinner.items():
+            together.setdefault(pattern, []).extend(more)
+    file = _pin_file(together)
+    changes = _of_several(pinners, file.pin_set()) if len(pinners) > 1 else ()
+    return Reading(file, tuple(changes))
+
+
+def _by_pattern(added: Sequence[Added], file: str) -> dict[str, list[Pin]]:
+    """Return the pins of each pattern of one builder."""
+    found: dict[str, list[Pin]] = {}
+    with_dot: dict[str, tuple[list[Pin], int]] = {}
+    for pattern, text in added:
+        with located(file, pattern.line):
             key = normalise_pattern(pattern.text)
-        with located(name, pin.line):
-            pins_of.setdefault(key, []).append(Pin(pin.text))
-    entries = [HostEntry(host, pins) for host, pins in most_specific(pins_of).items()]
-    return Reading(pin_file(entries))
-
-
-def _tokens(text: str) -> Iterator[_Token]:
-    line, end = 1, 0
-    for match in TOKEN.finditer(text):
-        line += text.count("\n", end, match.start())
-        end = match.start()
-        if match.lastgroup:
-            yield _Token(match[0], line)
-
-
-def _added(tokens: Sequence[_Token], name: str) -> Iterator[tuple[_Token, _Token]]:
-    """Yield pattern and pin of each call up to `.build()`."""
-    rest = iter(tokens)
-    last = tokens[0] if tokens else None
-
-    def expect(*allowed: str) -> _Token:
-        nonlocal last
-        token = next(rest, None)
-        if token is None or (token.text not in allowed and not _is_string(token, allowed)):
-            found = "the end of the file" if token is None else token.text
-            line = token.line if token else last.line if last else None
-            wanted = " or ".join(each or "a string" for each in allowed)
+        try:
+            pin = lenient_pin(text.text)
+        except PinFormatError as error:
+            raise FormatError(f"{key}: {error}", file, text.line) from None
+        if pattern.text.endswith("."):
+            with_dot.setdefault(key, ([], pattern.line))[0].append(pin)
+        else:
+            found.setdefault(key, []).append(pin)
+    for key, (pins, line) in with_dot.items():
+        # to OkHttp, the name with a dot at its end is another one
+        if set(found.get(key, ())) != set(pins):
             raise FormatError(
-                f"{wanted} is read here, not {found:.40}: the builder's calls have to be chained,"
-                " with plain strings",
-                name,
+                f"{key}. has pins that {key} has not; a rule holds for both: pin {key} alike",
+                file,
                 line,
             )
-        last = token
-        return token
-
-    while True:
-        expect(".")
-        if expect("add", "build").text == "build":
-            return
-        expect("(")
-        pattern = _unquoted(expect(""))
-        expect(",")
-        while True:
-            yield pattern, _unquoted(expect(""))
-            if expect(",", ")").text == ")":
-                break
+    return found
 
 
-def _is_string(token: _Token, allowed: Sequence[str]) -> bool:
-    return "" in allowed and token.text.startswith('"') and len(token.text) > 1
+def _of_several(pinners: Sequence[dict[str, list[Pin]]], together: PinSet) -> Iterator[Loss]:
+    """Tell what it changes that the hosts of several pinners are in one pin file."""
+    found = {}
+    for pinner in pinners:
+        for each in differences(_pin_file(pinner).pin_set(), together, "a pin file"):
+            name = "pinners-differ" if each.name == "other-pins-accepted" else "pinners-together"
+            host = each.host if name == "pinners-differ" else None
+            found[name, host] = loss(name, host)
+    yield from found.values()
 
 
-def _unquoted(token: _Token) -> _Token:
-    return _Token(token.text[1:-1], token.line)
+def _pin_file(pins_of: dict[str, list[Pin]]) -> PinFile:
+    return pin_file([HostEntry(host, pins) for host, pins in most_specific(pins_of).items()])
