@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..pin import Pin
     from ..pinset import PinSet, Rule
 
-__all__ = ["LOSSES", "differences", "loss"]
+__all__ = ["LOSSES", "LossGroup", "differences", "group_losses", "loss"]
 
 LESS_SAFE, STRICTER, INFORMATION = Direction
 
@@ -205,11 +205,34 @@ def _said(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
+class LossGroup(NamedTuple):
+    """All losses of one name.
+
+    Attributes:
+        name: theirs.
+        direction: theirs.
+        losses: in their order.
+    """
+
+    name: str
+    direction: Direction
+    losses: tuple[Loss, ...]
+
+
+def group_losses(losses: Iterable[Loss]) -> list[LossGroup]:
+    """Put losses of the same name together, each group where its first one stood."""
+    found: dict[tuple[str, Direction], list[Loss]] = {}
+    for each in losses:
+        found.setdefault((each.name, each.direction), []).append(each)
+    return [LossGroup(*kind, tuple(some)) for kind, some in found.items()]
+
+
 class _Witness(NamedTuple):
     """A host that stands for all those that no rule tells from it."""
 
     host: str
     words: str
+    base: str
 
 
 def differences(source: PinSet, target: PinSet, title: str) -> list[Loss]:
@@ -223,16 +246,18 @@ def differences(source: PinSet, target: PinSet, title: str) -> list[Loss]:
         target: the rules that the target goes by.
         title: the target, in words.
     """
-    found: dict[tuple[str, str | None, tuple[tuple[str, object], ...]], list[str]] = {}
+    found: dict[tuple[str, str | None, str | None, tuple[tuple[str, object], ...]], list[str]] = {}
     for witness in _witnesses([*source.rules, *target.rules]):
         rule, theirs = source.rule_for(witness.host), target.rule_for(witness.host)
         for name, values in _at_one_host(source, target, rule, theirs):
             host = None if rule is None else rule.host
-            key = (name, host, tuple(values.items()))
+            # with no rule to name, the domain tells one such loss from another
+            base = witness.base if name == "newly-pinned" else None
+            key = (name, host, base, tuple(values.items()))
             found.setdefault(key, []).append(witness.words)
     return [
         loss(name, host, target=title, where=where, **dict(values))
-        for (name, host, values), where in found.items()
+        for (name, host, _, values), where in found.items()
     ]
 
 
@@ -249,10 +274,10 @@ def _witnesses(rules: Iterable[Rule]) -> Iterator[_Witness]:
             (f"{label}.{label}.{base}", f"hosts two or more labels below {base}"),
         ):
             try:
-                yield _Witness(normalise(host), words)
+                yield _Witness(normalise(host), words, base)
             except HostnameError:
                 break  # nothing is below an IP address, or a name of full length
-    yield _Witness(f"{label}.{label}.invalid", "every other host")
+    yield _Witness(f"{label}.{label}.invalid", "every other host", "")
 
 
 Found = tuple[str, dict[str, object]]
