@@ -181,6 +181,11 @@ LOSSES = {
         "the source does without a CA of the system: keypin checks the whole chain as well, up to"
         " a CA that the client trusts (cafile)",
     ),
+    "ports-not-carried": (
+        STRICTER,
+        "the source has keys for {services} only: a rule holds for every port of the host, over"
+        " TCP",
+    ),
     "keys-compared": (
         INFORMATION,
         "the source has certificates, a rule their keys: a certificate renewed with the same key"
