@@ -181,6 +181,11 @@ LOSSES = {
         "the source does without a CA of the system: keypin checks the whole chain as well, up to"
         " a CA that the client trusts (cafile)",
     ),
+    "single-pin-ignored": (
+        STRICTER,
+        "browsers ignored a header with a single pin, because RFC 7469 (section 2.5) wants a"
+        " backup: they pinned nothing, a pin file pins the key",
+    ),
     "ports-not-carried": (
         STRICTER,
         "the source has keys for {services} only: a rule holds for every port of the host, over"
