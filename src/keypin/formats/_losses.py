@@ -9,7 +9,7 @@ from ..hostnames import normalise
 from ._conversion import Direction, Loss
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from ..pin import Pin
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["LOSSES", "LossGroup", "differences", "group_losses", "loss"]
 
 LESS_SAFE, STRICTER, INFORMATION = Direction
+FEW = 3
 
 # {target} is what reads the result
 LOSSES = {
@@ -181,6 +182,10 @@ LOSSES = {
         "the source does without a CA of the system: keypin checks the whole chain as well, up to"
         " a CA that the client trusts (cafile)",
     ),
+    "top-level-domain-left-out": (
+        LESS_SAFE,
+        "the source pins a whole top-level domain, for which a pin file has no rule: left out",
+    ),
     "single-pin-ignored": (
         STRICTER,
         "browsers ignored a header with a single pin, because RFC 7469 (section 2.5) wants a"
@@ -242,7 +247,7 @@ class _Witness(NamedTuple):
 
     host: str
     words: str
-    base: str
+    domain: str
 
 
 def differences(source: PinSet, target: PinSet, title: str) -> list[Loss]:
@@ -256,19 +261,27 @@ def differences(source: PinSet, target: PinSet, title: str) -> list[Loss]:
         target: the rules that the target goes by.
         title: the target, in words.
     """
-    found: dict[tuple[str, str | None, str | None, tuple[tuple[str, object], ...]], list[str]] = {}
+    found: dict[tuple[str, str | None, tuple[tuple[str, object], ...]], list[_Witness]] = {}
     for witness in _witnesses([*source.rules, *target.rules]):
         rule, theirs = source.rule_for(witness.host), target.rule_for(witness.host)
         for name, values in _at_one_host(source, target, rule, theirs):
             host = None if rule is None else rule.host
-            # with no rule to name, the domain tells one such loss from another
-            base = witness.base if name == "newly-pinned" else None
-            key = (name, host, base, tuple(values.items()))
-            found.setdefault(key, []).append(witness.words)
-    return [
-        loss(name, host, target=title, where=where, **dict(values))
-        for (name, host, _, values), where in found.items()
-    ]
+            key = (name, host, tuple(values.items()))
+            found.setdefault(key, []).append(witness)
+    losses = (
+        loss(name, host, target=title, where=[each.words for each in where], **dict(values))
+        for (name, host, values), witnesses in found.items()
+        for where in _of_few_domains(witnesses)
+    )
+    return list(dict.fromkeys(losses))
+
+
+def _of_few_domains(witnesses: Sequence[_Witness]) -> Iterable[list[_Witness]]:
+    """Put hosts of few domains together; of many, whose names no text holds, each by itself."""
+    by_domain: dict[str, list[_Witness]] = {}
+    for each in witnesses:
+        by_domain.setdefault(each.domain, []).append(each)
+    return [list(witnesses)] if len(by_domain) <= FEW else by_domain.values()
 
 
 def _witnesses(rules: Iterable[Rule]) -> Iterator[_Witness]:
