@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._pinfile_checks import file_problems
-from .._text import shown
 from ..errors import HostnameError, KeypinError, PinFileError, PinFormatError, PinSetError
-from ..pin import Pin
 from ..pinfile import Defaults, PinFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from ..pin import Pin
     from ..pinfile import HostEntry
     from ..pinset import PinSet, Unlisted
 
     Files = Mapping[str, bytes]  # by names, relative and with "/" between their parts
     Certificates = Mapping[Pin, "Certificate"]
-
-UNPADDED_SIZE = 43  # of 32 bytes in base64
-# one letter again and again, or words that ask for a pin
-PLACEHOLDER = re.compile(r"^([^A])\1{15,}|X{8,}|\bYOUR|REPLACE|PLACEHOLDER|<|\.\.\.|…")
 
 __all__ = [
     "Certificate",
@@ -34,7 +28,6 @@ __all__ = [
     "FormatError",
     "Loss",
     "Reading",
-    "lenient_pin",
     "located",
     "only_file",
     "pin_file",
@@ -136,18 +129,6 @@ def located(file: str | None = None, line: int | None = None) -> Iterator[None]:
         raise FormatError(error.text, file, line) from None
     except (HostnameError, PinFormatError, PinSetError) as error:
         raise FormatError(str(error), file, line) from None
-
-
-def lenient_pin(text: str) -> Pin:
-    """Read a pin as Android and okio do, to which the padding of base64 may be missing.
-
-    Raises:
-        PinFormatError: it is no pin; a placeholder is called so.
-    """
-    encoded = text.removeprefix("sha256/").rstrip("=")
-    if PLACEHOLDER.search(encoded):
-        raise PinFormatError(f"a placeholder, which is no key's pin: {shown(text)}")
-    return Pin(text if len(encoded) != UNPADDED_SIZE else f"sha256/{encoded}=")
 
 
 def without_wildcard(name: str, advice: str = "") -> str:

@@ -48,7 +48,7 @@ JAVA_LISTS = {
     "ImmutableList.of", "ImmutableSet.of",
 }  # fmt: skip
 SAME_LIST = {"toTypedArray", "toList", "toSet", "toArray", "asList", "entries", "entrySet"}
-MOST_STEPS = 100_000
+MOST_ROUNDS = 100_000
 
 
 class Text(NamedTuple):
@@ -145,7 +145,7 @@ class _Reader:
         self.source = source
         self.file = file
         self.builders: list[_Builder] = []
-        self.steps = 0
+        self.rounds = 0
         self.assigned = set(_assigned(source.body))
         imported = dict(source.imports)
         self.pinner_names = {name for name, path in source.imports if path in PINNERS}
@@ -236,9 +236,6 @@ class _Reader:
         return last
 
     def _value(self, node: Tree, frame: _Frame) -> _Value:
-        self.steps += 1
-        if self.steps > MOST_STEPS:
-            raise self.refuse("loops that take too long to follow", node.line)
         match node:
             case Constant():
                 return Text(node.text, node.line)
@@ -339,6 +336,9 @@ class _Reader:
             parts = parts[0]
         known = over.values if isinstance(over, _Items) else [COMPUTED]
         for value in known:
+            self.rounds += 1
+            if self.rounds > MOST_ROUNDS:
+                raise self.refuse("loops that take too long to follow", body[0].line if body else 1)
             inside = frame.inner(certain=isinstance(over, _Items))
             if isinstance(parts, str):
                 inside.names[parts] = value if isinstance(over, _Items) else _why(over)

@@ -3,22 +3,25 @@
 https://square.github.io/okhttp/5.x/okhttp/okhttp3/-certificate-pinner/ and CertificatePinner.kt:
 `*.` is exactly one label, `**.` any number of labels or none; if several patterns match a host,
 the pins of any of them will do, so that nothing can be excluded; a pin may be anywhere in the
-cleaned chain; there is no expiry and no report mode. `**.` came with 4.3 (changelog_4x.md); earlier
-versions take it for a name that no host has, and pin nothing: the code checks that when it starts.
+cleaned chain; there is no expiry and no report mode. A name with a dot at its end is another one,
+though it leads to the same server, so that both are written. `**.` came with 4.3 (changelog_4x.md);
+earlier versions take it for a name that no host has, and pin nothing: the code checks that when it
+starts.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._text import shown
 from ..errors import PinFormatError
 from ..hostnames import normalise_pattern
 from ..pinfile import HostEntry
+from ._base64 import read_pin
 from ._conversion import (
     Draft,
     FormatError,
     Reading,
-    lenient_pin,
     located,
     pin_file,
     text_of,
@@ -48,10 +51,11 @@ import java.security.cert.Certificate
 import javax.net.ssl.SSLPeerUnverifiedException
 
 object CertificatePins {{
+    // The name with a dot at its end is another one to OkHttp, and leads to the same host.
     @JvmField
-    val certificatePinner: CertificatePinner = CertificatePinner.Builder()
+    val certificatePinner: CertificatePinner = CertificatePinner.Builder().apply {{
 {calls}
-        .build()
+    }}.build()
 {check}}}
 """
 KOTLIN_CHECK = """
@@ -70,7 +74,7 @@ KOTLIN_CHECK = """
 
 def export(pins: PinFile, certificates: Certificates) -> Draft:
     """Write the code."""
-    return draft(pins, FILE, _kotlin)
+    return draft(pins, FILE, _kotlin, "add({})")
 
 
 def _kotlin(calls: str, host: str | None) -> str:
@@ -78,16 +82,21 @@ def _kotlin(calls: str, host: str | None) -> str:
     return KOTLIN.format(calls=calls, check=check)
 
 
-def draft(pins: PinFile, file: str, code: Callable[[str, str | None], str]) -> Draft:
+def draft(
+    pins: PinFile, file: str, code: Callable[[str, str | None], str], statement: str
+) -> Draft:
     """Write the code in a language.
 
     Args:
         pins: the pin file.
         file: the name of the source file.
         code: writes it around the calls, with a check that a host is pinned.
+        statement: a call, `{}` for its arguments. A chain of some hundred calls would be too much
+            for the compilers.
     """
     rules = [rule for rule in pins.rules() if rule.host and not rule.exclude]
-    calls = "\n".join(map(_call, rules))
+    names = [(name, rule) for rule in rules for name in _spellings(rule.host or "")]
+    calls = "\n".join(_call(name, rule, statement) for name, rule in names)
     deep = next((rule.host[3:] for rule in rules if rule.host and rule.host[:2] == "**"), None)
     losses = [loss("client-certificate-shown", target=TITLE)]
     if deep is not None:
@@ -102,9 +111,15 @@ def url_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _call(rule: Rule) -> str:
-    pins = "".join(f',\n            "{pin}"' for pin in rule.pins)
-    return f'        .add(\n            "{url_host(rule.host or "")}"{pins}\n        )'
+def _spellings(host: str) -> list[str]:
+    """Write a pattern as each of the names that OkHttp takes for different ones."""
+    is_address = ":" in host or host[-1:].isdigit()
+    return [url_host(host)] if is_address else [host, f"{host}."]
+
+
+def _call(name: str, rule: Rule, statement: str) -> str:
+    arguments = ",".join(f'\n            "{each}"' for each in (name, *rule.pins))
+    return f"        {statement.format(arguments + chr(10) + ' ' * 8)}"
 
 
 def read(files: Files, hosts: Sequence[str]) -> Reading:
@@ -130,7 +145,7 @@ def _by_pattern(added: Sequence[Added], file: str) -> dict[str, list[Pin]]:
         with located(file, pattern.line):
             key = normalise_pattern(pattern.text)
         try:
-            pin = lenient_pin(text.text)
+            pin = _pin(text.text)
         except PinFormatError as error:
             raise FormatError(f"{key}: {error}", file, text.line) from None
         if pattern.text.endswith("."):
@@ -146,6 +161,14 @@ def _by_pattern(added: Sequence[Added], file: str) -> dict[str, list[Pin]]:
                 line,
             )
     return found
+
+
+def _pin(text: str) -> Pin:
+    """Read a pin as OkHttp does, by okio's base64, which needs no padding."""
+    kind, slash, encoded = text.partition("/")
+    if (kind, slash) != ("sha256", "/"):
+        raise PinFormatError(f"not a SHA-256 pin, sha256/BASE64: {shown(text)}")
+    return read_pin(encoded)
 
 
 def _of_several(pinners: Sequence[dict[str, list[Pin]]], together: PinSet) -> Iterator[Loss]:
