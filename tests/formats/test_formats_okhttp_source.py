@@ -207,6 +207,21 @@ KOTLIN = {
             .add(URL.removePrefix("https://").removeSuffix("/"), "{A}").build()""",
         ONE,
     ),
+    "the host of an address": (
+        f"""private const val BASE = "https://API.example.com:8443/v1/"
+        val p = CertificatePinner.Builder()
+            .add(Uri.parse(BASE).host!!, "{A}").add(BASE.toHttpUrl().host, "{A}")
+            .add(URI(BASE).host, "{A}").add(URL(BASE).host, "{B}").build()""",
+        BOTH,
+    ),
+    "data of a class of the file": (
+        f"""data class Pinned(val host: String, val pins: List<String>, val note: String = "")
+        val ALL = listOf(Pinned("api.example.com", listOf("{A}")),
+            Pinned(pins = listOf("{B}"), host = "api.example.com"))
+        fun pinner() = CertificatePinner.Builder().apply {{
+            ALL.forEach {{ add(it.host, *it.pins.toTypedArray()) }} }}.build()""",
+        BOTH,
+    ),
     "a pinner that is used under a condition": (
         f"""fun client(): OkHttpClient {{
             val client = OkHttpClient.Builder()
@@ -302,6 +317,16 @@ JAVA = {
                 return builder.build();
             }} }}""",
         {**BOTH, "b.example": {C}},
+    ),
+    "records": (
+        f"""class Net {{ record Pinned(String host, String pin) {{}}
+            CertificatePinner pinner() {{
+                var builder = new CertificatePinner.Builder();
+                for (Pinned each : List.of(new Pinned("api.example.com", "{A}"))) {{
+                    builder.add(each.host(), each.pin());
+                }}
+                return builder.build(); }} }}""",
+        ONE,
     ),
     "forEach": (
         f"""class Net {{ CertificatePinner pinner() {{
@@ -500,6 +525,56 @@ REFUSED = {
         f'{START}\n  .add("a.example.", "{A}").build()',
         2,
         "has pins that a.example has not",
+    ),
+    "an address that is none": (
+        f'{START}\n  .add(URL("https://a.example@b.example/").host, "{A}").build()',
+        2,
+        "the host is not known",
+    ),
+    "data that can be changed": (
+        f'data class P(var host: String)\n{START}.add(P("a.example").host, "{A}").build()',
+        2,
+        "the host is not known",
+    ),
+    "data that is not given": (
+        f'data class P(val a: Int, val h: String = "x")\n{START}.add(P(1).h, "{A}").build()',
+        2,
+        "the host is not known",
+    ),
+    "a jump in a loop": (
+        f'val PINS = listOf("{A}", "{B}")\nfun p(): CertificatePinner {{\n'
+        "val b = CertificatePinner.Builder()\nfor (pin in PINS) { if (pin == other) continue\n"
+        '  b.add("a.example", pin) }\nreturn b.build() }',
+        5,
+        "after a jump",
+    ),
+    "a jump out of a lambda": (
+        f'{START}.apply {{ if (debug) return@apply\n  add("a.example", "{A}") }}.build()',
+        2,
+        "after a jump",
+    ),
+    "a jump out of forEach": (
+        f'{START}.apply {{ listOf("{A}").forEach {{ if (it == x) return@forEach\n'
+        f'  add("a.example", it) }} }}.build()',
+        2,
+        "after a jump",
+    ),
+    "a name that is imported": (
+        f'import other.HOST\nconst val HOST = "a.example"\n{START}.add(HOST, "{A}").build()',
+        3,
+        "HOST is imported",
+    ),
+    "a pinner that is the value of a parameter": (
+        "fun p(b: CertificatePinner =\n  CertificatePinner.Builder().add(HOST, PIN).build()) = b\n"
+        f'{START}.add("a.example", "{A}").build()',
+        2,
+        "HOST is not in this file",
+    ),
+    "a pinner in a lambda": (
+        f'val x = "a".foo {{\n  CertificatePinner.Builder().add(HOST, PIN).build() }}\n'
+        f'{START}.add("a.example", "{A}").build()',
+        2,
+        "HOST is not in this file",
     ),
     "loops without an end": (
         "val X = listOf("

@@ -225,7 +225,9 @@ def _class(node: Node) -> Class:
     members: list[Tree] = list(_parameters(node))
     for part in parts_of(body.children) if body else ():
         members += _all(part) if part.type == "enum_body_declarations" else [_tree(part)]
-    return Class(line_of(node), None if name is None else text_of_node(name), tuple(members))
+    named = None if name is None else text_of_node(name)
+    fields = [each.name for each in _parameters(node)] if node.type == "record_declaration" else []
+    return Class(line_of(node), named, tuple(members), parameters=tuple(fields))
 
 
 def _parameters(node: Node) -> Iterator[Declare]:

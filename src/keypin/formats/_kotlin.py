@@ -37,10 +37,15 @@ __all__ = ["translate"]
 
 IMPORT = re.compile(r"import\s+([\w.`]+?)(\.\*)?(?:\s+as\s+(\w+))?\s*;?\s*")
 ALIAS = re.compile(r"(?:\w+\s+)*typealias\s+(\w+)\s*=\s*([\w.]+)\s*;?\s*")
+VARIABLE = re.compile(r"\bvar\b")
 CLASSES = {"class_declaration", "object_declaration", "companion_object", "object_literal"}
 BODIES = {"class_body", "enum_class_body"}
 FUNCTIONS = {"function_declaration", "anonymous_function", "secondary_constructor"}
 ACCESSORS = {"getter", "setter"}
+PARAMETERS = {
+    "function_value_parameters", "class_parameters", "parameter", "class_parameter",
+    "parameter_with_optional_type",
+}  # fmt: skip
 # Kotlin's own: https://kotlinlang.org/spec/expressions.html#string-interpolation-expressions
 IN_STRING = re.compile(
     r"\\u(?P<code>[0-9a-fA-F]{4})|\\(?P<escape>[tbnr'\"\\$])|\$(?P<name>[A-Za-z_]\w*)|(?P<other>[^\\$]+|.)",
@@ -82,6 +87,8 @@ def _tree(node: Node) -> Tree:
         return Constant(line, text_of_node(node)[1:-1])
     if kind == "parenthesized_expression" or (kind == "spread_expression" and parts):
         return _tree(parts[0])
+    if kind == "unary_expression" and _operator(node) == "!!":
+        return _tree(parts[0])
     if kind in ("call_expression", "navigation_expression"):
         return _chain(node)
     if kind == "binary_expression" and _operator(node) == "+":
@@ -101,7 +108,9 @@ def _statement(node: Node, kind: str, parts: list[Node], line: int) -> Tree:
         return _class(node, parts)
     if kind in FUNCTIONS or kind in ACCESSORS:
         body = [part for part in parts if part.type in ("function_body", "block")]
-        return Function(line, tuple(_parameters(node)), tuple(map(_tree, body)))
+        return Function(
+            line, tuple(_parameters(node)), (*_defaults(node), *(_tree(part) for part in body))
+        )
     if kind == "function_body" and parts:
         inside = _tree(parts[0])
         return inside if isinstance(inside, Block) else Return(line, inside)
@@ -290,7 +299,7 @@ def _class(node: Node, parts: list[Node]) -> Class:
     body: list[Tree] = []
     for part in parts:
         if part.type == "primary_constructor":
-            body += _parameters(part)
+            body += [*_parameters(part), *_defaults(part)]
         elif part.type in BODIES:
             body += _all(part)
         elif part.type == "delegation_specifiers":
@@ -298,7 +307,26 @@ def _class(node: Node, parts: list[Node]) -> Class:
     named = None if name is None else text_of_node(name)
     if node.type == "companion_object":
         named = named or "Companion"
-    return Class(line_of(node), named, tuple(body), node.type == "companion_object")
+    is_companion = node.type == "companion_object"
+    return Class(line_of(node), named, tuple(body), is_companion, _fields(node, parts))
+
+
+def _fields(node: Node, parts: list[Node]) -> tuple[str, ...]:
+    """Return the fields of a data class, which are its parameters and cannot be changed."""
+    words = [word for part in parts if part.type == "modifiers" for word in _words(part)]
+    made = [part for part in parts if part.type == "primary_constructor"]
+    if "data" not in words or not made or VARIABLE.search(text_of_node(made[0])):
+        return ()
+    return tuple(each.name for each in _parameters(made[0]))
+
+
+def _defaults(node: Node) -> Iterator[Tree]:
+    """Find the values that parameters have if none are given: code that may run."""
+    for part in parts_of(node.children):
+        if part.type in PARAMETERS:
+            yield from _defaults(part)
+        elif node.type in PARAMETERS and part.prev_sibling and part.prev_sibling.type == "=":
+            yield _tree(part)
 
 
 def _parameters(node: Node) -> Iterator[Declare]:

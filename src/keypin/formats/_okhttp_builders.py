@@ -8,6 +8,7 @@ handed to other code.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -48,6 +49,12 @@ JAVA_LISTS = {
     "ImmutableList.of", "ImmutableSet.of",
 }  # fmt: skip
 SAME_LIST = {"toTypedArray", "toList", "toSet", "toArray", "asList", "entries", "entrySet"}
+# What makes a URL of a text, and what gives its host
+URLS = {"URL", "URI", "Uri.parse", "URI.create", "HttpUrl.get", "HttpUrl.parse"}
+OF_TEXT = {"toHttpUrl", "toHttpUrlOrNull", "toUri"}
+URL = re.compile(r"https?://(?P<host>[A-Za-z0-9.-]+)(?::[0-9]+)?(?:/[!-~]*)?")
+SCOPES = {"apply", "also", "run", "let"}
+JUMP = re.compile(r"(?:break|continue|return)\b")
 MOST_ROUNDS = 100_000
 
 
@@ -72,6 +79,16 @@ class _Unknown(NamedTuple):
 class _Entry(NamedTuple):
     key: _Value
     value: _Value
+
+
+class _Url(NamedTuple):
+    host: Text
+
+
+class _Object(NamedTuple):
+    """What a class of the file was made with."""
+
+    fields: dict[str, _Value]
 
 
 class _Items(NamedTuple):
@@ -112,9 +129,10 @@ class _Frame:
 class _Scope(NamedTuple):
     frame: _Frame
     companion: _Frame
+    parameters: tuple[str, ...]
 
 
-_Value = Text | _Unknown | _Entry | _Items | _Builder | _Scope
+_Value = Text | _Unknown | _Entry | _Url | _Object | _Items | _Builder | _Scope
 COMPUTED = _Unknown("it is computed when the app runs")
 
 
@@ -147,7 +165,7 @@ class _Reader:
         self.builders: list[_Builder] = []
         self.rounds = 0
         self.assigned = set(_assigned(source.body))
-        imported = dict(source.imports)
+        self.imported = imported = dict(source.imports)
         self.pinner_names = {name for name, path in source.imports if path in PINNERS}
         self.builder_names = {
             name for name, path in source.imports if path.removesuffix(".Builder") in PINNERS
@@ -182,7 +200,7 @@ class _Reader:
     def _scope(self, node: Class, frame: _Frame) -> _Scope:
         around = frame.inner(certain=False)
         members = around.inner(certain=False)
-        scope = _Scope(members, around)
+        scope = _Scope(members, around, node.parameters)
         for part in node.body:
             if isinstance(part, Class) and part.companion:
                 inside = self._scope(part, around)
@@ -200,6 +218,8 @@ class _Reader:
         while at is not None:
             if name == "this" and at.this is not None:
                 return at.this
+            if at.parent is None and name in self.imported:
+                return _Unknown(f"{name} is imported, and not in this file")
             if name in at.names:
                 found = at.names[name]
                 return self._bound(found) if isinstance(found, _Binding) else found
@@ -335,11 +355,12 @@ class _Reader:
         if isinstance(parts, tuple) and len(parts) == 1:
             parts = parts[0]
         known = over.values if isinstance(over, _Items) else [COMPUTED]
+        certain = isinstance(over, _Items) and not _may_skip(body)
         for value in known:
             self.rounds += 1
             if self.rounds > MOST_ROUNDS:
                 raise self.refuse("loops that take too long to follow", body[0].line if body else 1)
-            inside = frame.inner(certain=isinstance(over, _Items))
+            inside = frame.inner(certain=certain)
             if isinstance(parts, str):
                 inside.names[parts] = value if isinstance(over, _Items) else _why(over)
             else:
@@ -398,6 +419,8 @@ class _Reader:
         called = f"{node.base.name}.{first.name}"
         if called in JAVA_LISTS and not _is_own(node.base.name, frame):
             return _flat(self._arguments(first, frame))
+        if called in URLS and not _is_own(node.base.name, frame):
+            return _url(self._arguments(first, frame))
         if called == "Map.of" and not _is_own("Map", frame):
             values = self._arguments(first, frame)
             return _Items(tuple(map(_Entry, values[::2], values[1::2])))
@@ -414,6 +437,11 @@ class _Reader:
             return _Items(tuple(self._arguments(step, frame)))
         if step.name in ("to", "Pair") and len(step.arguments or ()) == 2:
             return _Entry(*self._arguments(step, frame))
+        if step.name in URLS and not _is_own(step.name, frame):
+            return _url(self._arguments(step, frame))
+        scope = self._named(step.name, frame)
+        if isinstance(scope, _Scope) and scope.parameters and not step.block:
+            return self._object(scope, step, frame)
         if step.name == "with" and len(step.arguments or ()) == 1 and step.block:
             receiver = self._value((step.arguments or ())[0].value, frame)
             return self._step(receiver, Step(step.line, "run", (), step.block), frame)
@@ -421,14 +449,27 @@ class _Reader:
             _Unknown(f"{step.name}() is computed when the app runs"), step, frame
         )
 
+    def _object(self, scope: _Scope, step: Step, frame: _Frame) -> _Value:
+        """Make what a class of the file is called with; fields that are not given are not known."""
+        values = self._arguments(step, frame)
+        given = step.arguments or ()
+        fields = {
+            each.name or scope.parameters[place]: value
+            for place, (each, value) in enumerate(zip(given, values, strict=True))
+            if each.name or place < len(scope.parameters)
+        }
+        return _Object(fields)
+
     def _arguments(self, step: Step, frame: _Frame) -> list[_Value]:
         return [self._kept(each.value, frame) for each in step.arguments or ()]
 
     def _step(self, value: _Value, step: Step, frame: _Frame) -> _Value:
+        if step.block is not None and isinstance(value, Text | _Entry | _Url | _Object):
+            value = COMPUTED if step.name not in SCOPES else value
         if step.name == "forEach" and (block := _block(step)) and not isinstance(value, _Builder):
             self._loop(value, block.names or ("it",), block.body, frame)
             return COMPUTED
-        if step.name in ("apply", "also", "run", "let") and (block := _block(step)):
+        if step.name in SCOPES and (block := _block(step)):
             return self._with_block(value, step.name, block, frame)
         match value:
             case _Builder():
@@ -440,6 +481,10 @@ class _Reader:
                 return _Unknown(f"{step.name} is not in this file")
             case Text():
                 return self._of_text(value, step, frame)
+            case _Url() if step.name in ("host", "getHost"):
+                return value.host
+            case _Object() if not step.arguments and step.name in value.fields:
+                return value.fields[step.name]
             case _Items() if step.name in SAME_LIST:
                 self._arguments(step, frame)
                 return value
@@ -450,7 +495,8 @@ class _Reader:
         return self._elsewhere(_why(value), step, frame)
 
     def _with_block(self, value: _Value, name: str, block: Lambda, frame: _Frame) -> _Value:
-        inside = frame.inner(certain=not isinstance(value, _Unknown))
+        certain = not isinstance(value, _Unknown) and not _may_skip(block.body)
+        inside = frame.inner(certain=certain)
         if name in ("apply", "run"):
             inside.this = value
         else:
@@ -469,8 +515,8 @@ class _Reader:
             )
         if frame.context is not builder.context:
             raise self.refuse(
-                "whether this call of add is made is not known: it stands under a condition, or in"
-                " another function than the builder",
+                "whether this call of add is made is not known: it stands under a condition, after"
+                " a jump, or in another function than the builder",
                 step.line,
             )
         if builder.is_built:
@@ -510,6 +556,8 @@ class _Reader:
                     return Text(value.text.removesuffix(texts[0]), value.line)
                 case ("replace", 2) if texts[0]:
                     return Text(value.text.replace(texts[0], texts[1]), value.line)
+                case (name, 0) if name in OF_TEXT:
+                    return _url([value])
                 case ("concat" | "plus", 1):
                     return Text(value.text + texts[0], value.line)
                 case ("trim" | "strip", 0):
@@ -538,6 +586,15 @@ def _block(step: Step) -> Lambda | None:
         case (Argument(None, Lambda() as block),):
             return block
     return None
+
+
+def _url(values: Sequence[_Value]) -> _Value:
+    match values:
+        case [Text() as text] if found := URL.fullmatch(text.text):
+            return _Url(Text(found["host"], text.line))
+        case [_Unknown() as unknown]:
+            return unknown
+    return COMPUTED
 
 
 def _why(value: _Value) -> _Unknown:
@@ -575,11 +632,29 @@ def _flat(values: Iterable[_Value]) -> _Items:
 
 def _assigned(body: object) -> Iterator[str]:
     """Find all names that anything in a file is assigned to."""
+    for node in _every(body):
+        if isinstance(node, Assign):
+            yield from _words(node.target)
+
+
+def _may_skip(body: Sequence[Tree]) -> bool:
+    """Whether statements jump, so that those after them may not run; the last may return."""
+    last = body[-1] if body else None
+    parts = (*body[:-1], last.value) if isinstance(last, Return) else body
+    return any(
+        isinstance(node, Return)
+        or (isinstance(node, Name) and JUMP.fullmatch(node.name))
+        or (isinstance(node, Other) and JUMP.match(node.text))
+        for node in _every(parts)
+    )
+
+
+def _every(body: object) -> Iterator[object]:
+    """Go through all of a tree, in any order."""
     waiting: list[object] = [body]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, Assign):
-            yield from _words(node.target)
+        yield node
         if isinstance(node, tuple):
             waiting += node
         elif is_dataclass(node):

@@ -174,12 +174,21 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Class:
-    """A class, object or interface; a companion's members are those of the class around it."""
+    """A class, object or interface.
+
+    Args:
+        line: where.
+        name: its name; None if it has none.
+        body: its members.
+        companion: whether its members are those of the class around it, too.
+        parameters: fields that it is made with, if it is made in no other way.
+    """
 
     line: int
     name: str | None
     body: tuple[Tree, ...]
     companion: bool = False
+    parameters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
