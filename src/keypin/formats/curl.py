@@ -206,6 +206,6 @@ class _Command:
             raise self.refuse(f"not an https URL: {self.urls[0]!r:.60}")
         if not self.pins.startswith("sha256//"):
             raise self.refuse("--pinnedpubkey with a key file: write its pin, sha256//BASE64")
-        with located(self.file, self.line):
+        with located(self.file, self.line, host=host):
             without_wildcard(host)
             return HostEntry(host, dict.fromkeys(map(Pin, self.pins.split(";"))), match="leaf")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..errors import PinFormatError
 from ..pin import Pin
 from ..pinfile import HostEntry
 from ._conversion import Draft, FormatError, Reading, located, pin_file, text_of, without_wildcard
@@ -103,7 +102,7 @@ def read(files: Files, hosts: Sequence[str]) -> Reading:
                     number,
                 )
             for host in named:
-                with located(name, number):
+                with located(name, number, host=host):
                     found.append(_host(host, *header, losses))
             above = []
     return Reading(pin_file(found), tuple(losses))
@@ -147,7 +146,7 @@ def _host(host: str, header: str, value: str, losses: list[Loss]) -> HostEntry:
     others: dict[str, str] = {}
     for directive, argument in _directives(value):
         if directive == "pin-sha256":
-            pins.append(_pin(host, argument))
+            pins.append(Pin(f'pin-sha256="{argument}"'))
         elif directive in others or directive not in ("max-age", "includesubdomains", "report-uri"):
             raise FormatError(f"{host}: the directive {directive} is not known, or there twice")
         else:
@@ -166,13 +165,6 @@ def _host(host: str, header: str, value: str, losses: list[Loss]) -> HostEntry:
         dict.fromkeys(pins),
         mode="report" if header == REPORT_ONLY else None,
     )
-
-
-def _pin(host: str, text: str) -> Pin:
-    try:
-        return Pin(f'pin-sha256="{text}"')
-    except PinFormatError as error:
-        raise FormatError(f"{host}: {error}") from None
 
 
 def _directives(value: str) -> list[tuple[str, str]]:

@@ -144,10 +144,8 @@ def _by_pattern(added: Sequence[Added], file: str) -> dict[str, list[Pin]]:
     for pattern, text in added:
         with located(file, pattern.line):
             key = normalise_pattern(pattern.text)
-        try:
+        with located(file, text.line, host=key):
             pin = _pin(text.text)
-        except PinFormatError as error:
-            raise FormatError(f"{key}: {error}", file, text.line) from None
         if pattern.text.endswith("."):
             with_dot.setdefault(key, ([], pattern.line))[0].append(pin)
         else:
