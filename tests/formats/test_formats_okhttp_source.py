@@ -290,6 +290,13 @@ JAVA = {
             .add(Config.HOST, "{A}").build(); }}""",
         ONE,
     ),
+    "constants of an interface that the class implements": (
+        f"""interface Hosts {{ String HOST = "api.example.com"; }}
+        interface Config extends Hosts {{ String PIN = "{A}"; }}
+        class Net extends Base<String> implements Config {{
+            CertificatePinner p = new CertificatePinner.Builder().add(HOST, PIN).build(); }}""",
+        ONE,
+    ),
     "strings joined, with escapes": (
         f"""class Net {{ static final String DOMAIN = "example.com";
             CertificatePinner p = new okhttp3.CertificatePinner.Builder()
@@ -419,6 +426,18 @@ REFUSED = {
         f'  val p = CertificatePinner.Builder().add(host, "{A}").build() }}',
         2,
         "subclass",
+    ),
+    "what a class inherits before what stands around it": (
+        f'val host = "a.example"\nabstract class B {{ abstract val host: String }}\n'
+        f'class N : B() {{ val p = CertificatePinner.Builder()\n  .add(host, "{A}").build() }}',
+        4,
+        "host .*subclass",
+    ),
+    "classes that inherit from each other": (
+        f"open class A : B()\nopen class B : A() {{ val p = CertificatePinner.Builder()\n"
+        f'  .add(host, "{A}").build() }}',
+        3,
+        "host is not in this file",
     ),
     "a list that can be changed": (
         f'val PINS = mutableListOf("{A}")\n{START}.add("a.example", *PINS.toTypedArray()).build()',

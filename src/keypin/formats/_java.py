@@ -25,6 +25,7 @@ from ._source_tree import (
     line_of,
     parts_of,
     text_of_node,
+    types_in,
 )
 
 if TYPE_CHECKING:
@@ -227,7 +228,15 @@ def _class(node: Node) -> Class:
         members += _all(part) if part.type == "enum_body_declarations" else [_tree(part)]
     named = None if name is None else text_of_node(name)
     fields = [each.name for each in _parameters(node)] if node.type == "record_declaration" else []
-    return Class(line_of(node), named, tuple(members), parameters=tuple(fields))
+    supers = [
+        name
+        for part in parts_of(node.children)
+        if part.type in ("superclass", "super_interfaces", "extends_interfaces")
+        for name in types_in(part, "type_identifier")
+    ]
+    return Class(
+        line_of(node), named, tuple(members), parameters=tuple(fields), supers=tuple(supers)
+    )
 
 
 def _parameters(node: Node) -> Iterator[Declare]:

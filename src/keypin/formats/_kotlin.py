@@ -24,6 +24,7 @@ from ._source_tree import (
     line_of,
     parts_of,
     text_of_node,
+    types_in,
 )
 
 if TYPE_CHECKING:
@@ -297,6 +298,7 @@ def _words(node: Node) -> list[str]:
 def _class(node: Node, parts: list[Node]) -> Class:
     name = node.child_by_field_name("name")
     body: list[Tree] = []
+    supers: tuple[str, ...] = ()
     for part in parts:
         if part.type == "primary_constructor":
             body += [*_parameters(part), *_defaults(part)]
@@ -304,11 +306,12 @@ def _class(node: Node, parts: list[Node]) -> Class:
             body += _all(part)
         elif part.type == "delegation_specifiers":
             body.append(_other(part))
+            supers = types_in(part, "user_type")
     named = None if name is None else text_of_node(name)
     if node.type == "companion_object":
         named = named or "Companion"
     is_companion = node.type == "companion_object"
-    return Class(line_of(node), named, tuple(body), is_companion, _fields(node, parts))
+    return Class(line_of(node), named, tuple(body), is_companion, _fields(node, parts), supers)
 
 
 def _fields(node: Node, parts: list[Node]) -> tuple[str, ...]:

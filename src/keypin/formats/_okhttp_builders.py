@@ -121,6 +121,7 @@ class _Frame:
     context: object
     names: dict[str, _Binding | _Value] = field(default_factory=dict)
     this: _Value | None = None
+    supers: tuple[str, ...] = ()
 
     def inner(self, *, certain: bool = True) -> _Frame:
         return _Frame(self, self.context if certain else object())
@@ -207,7 +208,7 @@ class _Reader:
                 around.names.update(inside.frame.names)
                 around.names[part.name or ""] = inside
         self._hoist([p for p in node.body if not (isinstance(p, Class) and p.companion)], members)
-        members.this = scope
+        members.this, members.supers = scope, node.supers
         return scope
 
     def _named(self, name: str, frame: _Frame) -> _Value:
@@ -223,8 +224,26 @@ class _Reader:
             if name in at.names:
                 found = at.names[name]
                 return self._bound(found) if isinstance(found, _Binding) else found
+            if (inherited := self._inherited(name, at)) is not None:
+                return inherited
             at = at.parent
         return _Unknown(f"{name} is not in this file")
+
+    def _inherited(self, name: str, frame: _Frame) -> _Value | None:
+        """Look a name up in the classes of this file that a class inherits from."""
+        waiting, seen = [frame], {id(frame)}
+        while waiting and name != "this":
+            at = waiting.pop(0)
+            for each in at.supers if at.parent else ():
+                scope = _own(each, at.parent)
+                if not isinstance(scope, _Scope) or id(scope.frame) in seen:
+                    continue
+                for inside in (scope.frame, scope.companion):
+                    if name in inside.names:
+                        return self._named(name, inside)
+                seen.add(id(scope.frame))
+                waiting.append(scope.frame)
+        return None
 
     def _bound(self, binding: _Binding) -> _Value:
         declared = binding.declared
@@ -399,7 +418,7 @@ class _Reader:
         of, _, last = ".".join(path).rpartition(".")
         if self.foreign and of == PINNER and last == "Builder":
             raise self.refuse(f"{PINNER} is {self.foreign} here, not OkHttp's", node.line)
-        if last == "Builder" and of in self.pinner_names and _is_own(of, frame):
+        if last == "Builder" and of in self.pinner_names and _own(of, frame) is not None:
             return of != PINNER or any(name == PINNER for name, _ in self.source.imports)
         return (last == "Builder" and of in self.pinner_names | PINNERS) or (
             not of and last in self.builder_names
@@ -417,11 +436,11 @@ class _Reader:
         if not isinstance(node.base, Name) or first is None or first.arguments is None:
             return None
         called = f"{node.base.name}.{first.name}"
-        if called in JAVA_LISTS and not _is_own(node.base.name, frame):
+        if called in JAVA_LISTS and _own(node.base.name, frame) is None:
             return _flat(self._arguments(first, frame))
-        if called in URLS and not _is_own(node.base.name, frame):
+        if called in URLS and _own(node.base.name, frame) is None:
             return _url(self._arguments(first, frame))
-        if called == "Map.of" and not _is_own("Map", frame):
+        if called == "Map.of" and _own("Map", frame) is None:
             values = self._arguments(first, frame)
             return _Items(tuple(map(_Entry, values[::2], values[1::2])))
         if called == "Map.entry" and len(first.arguments) == 2:
@@ -437,7 +456,7 @@ class _Reader:
             return _Items(tuple(self._arguments(step, frame)))
         if step.name in ("to", "Pair") and len(step.arguments or ()) == 2:
             return _Entry(*self._arguments(step, frame))
-        if step.name in URLS and not _is_own(step.name, frame):
+        if step.name in URLS and _own(step.name, frame) is None:
             return _url(self._arguments(step, frame))
         scope = self._named(step.name, frame)
         if isinstance(scope, _Scope) and scope.parameters and not step.block:
@@ -603,14 +622,13 @@ def _why(value: _Value) -> _Unknown:
     return _Unknown("it is no text" if isinstance(value, _Entry | _Scope) else COMPUTED.why)
 
 
-def _is_own(name: str, frame: _Frame) -> bool:
-    """Whether the file itself declares a name."""
-    at: _Frame | None = frame
-    while at is not None:
-        if name in at.names:
-            return True
-        at = at.parent
-    return False
+def _own(name: str, frame: _Frame | None) -> _Binding | _Value | None:
+    """What the file itself declares of a name, without what is inherited."""
+    while frame is not None:
+        if name in frame.names:
+            return frame.names[name]
+        frame = frame.parent
+    return None
 
 
 def _joined(values: Sequence[_Value], line: int) -> _Value:

@@ -43,6 +43,7 @@ __all__ = [
     "parse",
     "parts_of",
     "text_of_node",
+    "types_in",
 ]
 
 
@@ -182,6 +183,7 @@ class Class:
         body: its members.
         companion: whether its members are those of the class around it, too.
         parameters: fields that it is made with, if it is made in no other way.
+        supers: names of what it inherits from.
     """
 
     line: int
@@ -189,6 +191,7 @@ class Class:
     body: tuple[Tree, ...]
     companion: bool = False
     parameters: tuple[str, ...] = ()
+    supers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +333,18 @@ def _broken(root: Node) -> Iterator[tuple[int, int]]:
 def line_of(node: Node) -> int:
     """Return the line that a node begins in."""
     return node.start_point[0] + 1
+
+
+def types_in(node: Node, kind: str) -> tuple[str, ...]:
+    """Return the names of all types below a node, without their packages."""
+    found, waiting = [], [node]
+    while waiting:
+        part = waiting.pop()
+        if part.type == kind:
+            found.append(WORD.findall(text_of_node(part).partition("<")[0])[-1:])
+        else:
+            waiting += part.children
+    return tuple(name for names in found for name in names)
 
 
 def text_of_node(node: Node) -> str:
