@@ -439,6 +439,12 @@ REFUSED = {
         3,
         "host is not in this file",
     ),
+    "add after build": (
+        f"fun p(): CertificatePinner {{ val b = CertificatePinner.Builder()\n"
+        f'  val p = b.add("a.example", "{A}").build()\n  b.add("a.example", "{B}")\n  return p }}',
+        3,
+        "add after build",
+    ),
     "a list that can be changed": (
         f'val PINS = mutableListOf("{A}")\n{START}.add("a.example", *PINS.toTypedArray()).build()',
         2,
