@@ -104,6 +104,41 @@ def test_the_report_as_json(keypin, pins):
     assert not any(each["refused"] for each in report["losses"])
 
 
+def test_what_many_hosts_lose_is_told_once_with_their_number(keypin, pins):
+    names = [f"h{number}.example" for number in range(1001)]
+    pins(*(HostEntry(name, [FIRST, SECOND], mode="report") for name in names))
+    ended = keypin("export", "hpkp")
+    assert ended.code == 77
+    lines = ended.error.splitlines()
+    assert lines[0] == (
+        "less-safe    trust-on-first-use  h0.example, h1.example, h2.example, …  (1001 in all)"
+    )
+    assert "learns pins from its first connection" in lines[1]
+    assert lines[-2].endswith("All of them: --all, or --json")
+    assert len(lines) == 6
+    every = keypin("export", "hpkp", "--all").error.splitlines()
+    assert [line.split()[-1] for line in every if line.startswith("less-safe")] == [
+        *names,
+        "local-anchors-exempt",
+    ]
+    assert len(json.loads(keypin("export", "hpkp", "--json").error)["losses"]) == 1002
+
+
+def test_what_few_hosts_lose_is_told_for_each(keypin, pins):
+    pins(*(HostEntry(f"h{number}.example", [FIRST], mode="report") for number in range(3)))
+    ended = keypin("export", "okhttp", "--all")
+    assert ended.error == keypin("export", "okhttp").error
+    assert ended.error.count("report-enforced") == 3
+
+
+def test_places_that_no_rule_is_for_are_counted_too(keypin, pins):
+    pins(*(HostEntry(f"*.h{number}.example", [FIRST]) for number in range(40)))
+    lines = keypin("export", "android").error.splitlines()
+    assert lines[0] == "stricter     newly-pinned  (40 in all)"
+    assert lines[1].strip().startswith("Android pins h0.example, hosts two or more labels below h0")
+    assert len(lines) == 3
+
+
 def test_a_report_as_json_says_itself_what_is_refused(keypin, pins):
     pins(HostEntry("*.example.com", [FIRST], match="leaf"))
     ended = keypin("export", "android", "--json")

@@ -107,7 +107,7 @@ def test_a_python_client_and_all_reports(keypin, tmp_path):
     assert {case["key"] for case in found["cases"]} <= {"p-256", "p-384"}
     refused = [case for case in found["cases"] if case["scenario"] == "other-ca"]
     assert all((case["exit_code"], case["attempts"]) == (1, 1) for case in refused)
-    assert "somebody stands between this program and its server" in refused[0]["output"][-1]
+    assert "may be a man in the middle" in refused[0]["output"][-1]
     (suite,) = JUnitXml.fromfile(str(tmp_path / "lab.xml"))
     assert (suite.tests, suite.failures, suite.errors) == (len(found["cases"]), 0, 0)
     assert "| `other-ca` | reject | right |" in tmp_path.joinpath("lab.md").read_text()

@@ -206,6 +206,8 @@ def test_certificates_are_read_for_the_hosts_that_are_named(name):
     [
         ({"a.pem": b""}, ["a.example"], "no .cer files"),
         ({}, ["a.example"], "no .cer files"),
+        ({"a.cer": b"-----BEGIN CERTIFICATE-----"}, ["a.example"], "a.cer: PEM text"),
+        ({"b.pem": b"-----BEGIN CERTIFICATE-----"}, ["a.example"], r"b.pem is PEM text .*convert"),
         ({"a.cer": b"hello"}, ["a.example"], "a.cer: not an X.509 certificate in DER"),
         ({"a.cer": None}, [], "give each with --host"),
         ({"a.cer": None}, ["a b"], "--host: not a host name"),

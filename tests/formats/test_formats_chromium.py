@@ -111,6 +111,53 @@ def test_the_form_until_2022_with_hsts_among_the_entries_is_read():
     assert ([each.pin for each in entry.pins], entry.deny) == ([FIRST], (SECOND,))
 
 
+def test_an_entry_for_a_top_level_domain_is_left_out_with_a_loss():
+    tld = '{"name": "dev", "include_subdomains": true, "pins": "ours"}'
+    imported = import_from("chromium", files(f"[{tld}, {OURS}]"))
+    assert [each.name for each in imported.pins.hosts] == ["a.example"]
+    [found] = imported.losses
+    assert (found.name, found.direction, found.host) == (
+        "top-level-domain-left-out",
+        "less-safe",
+        "dev",
+    )
+
+
+def test_subdomains_may_be_included_for_pinning_alone():
+    """As in the entries of the form until 2022, with all that these had beside."""
+    entry = """{"name": "a.example", "policy": "custom", "snionly": true,
+        "include_subdomains_for_pinning": true, "pins": "ours", "expect_ct": true,
+        "expect_ct_report_uri": "https://r.example/", "expect_staple": true}"""
+    [found] = import_from("chromium", files(f"[{entry}]")).pins.hosts
+    assert found.name == "**.a.example"
+
+
+def test_the_file_of_keys_may_be_the_older_one_of_certificates():
+    content = files(f"[{OURS}]", keys=f"{KEYS}Old\nsha1/AAAAAAAAAAAAAAAAAAAAAAAAAAA=\n")
+    content["transport_security_state_static.certs"] = content.pop(PINS)
+    assert import_from("chromium", content).pins.hosts[0].pins[0].pin == FIRST
+    content[JSON] = content[JSON].replace(b'"GoodKey"', b'"Old"')
+    with pytest.raises(FormatError, match="Old is known by its SHA-1 only"):
+        import_from("chromium", content)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_the_last_line_may_have_no_end(end):
+    pem = ssl.DER_cert_to_PEM_cert(pinned().certificate).strip()
+    for last, pin in ((pem, pinned().pin), (str(THIRD), THIRD)):
+        keys = f"{KEYS}\nLast\n{last}".replace("\n", "\r\n" if end == "\r\n" else "\n") + end
+        sets = '[{"name": "ours", "static_spki_hashes": ["Last"]}]'
+        [entry] = import_from("chromium", files(f"[{OURS}]", sets, keys)).pins.hosts
+        assert [each.pin for each in entry.pins] == [pin]
+
+
+def test_a_wrong_entry_is_refused_with_its_line():
+    wrong = '{"name": "b.example", "pins": "theirs"}'
+    with pytest.raises(FormatError, match=r"b\.example: no pinset") as caught:
+        import_from("chromium", files(f"[{OURS},\n\n{wrong}]"))
+    assert (caught.value.file, caught.value.line) == (JSON, 7)
+
+
 def test_pins_may_stand_in_the_list_itself_and_reports_are_left_out():
     sets = f"""[{{"name": "ours", "static_spki_hashes": ["{FIRST}"],
         "report_uri": "https://r.example/"}}]"""

@@ -96,6 +96,36 @@ curl --pinnedpubkey '{str(THIRD).replace("/", "//", 1)}' --url https://b.example
     assert entries["b.example"].match == "leaf"
 
 
+SINGLE = str(FIRST).replace("/", "//", 1)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "curl -sSf --tlsv1.2 {pin} https://a.example/",
+        "curl -sSfo out.json {pin} https://a.example/",
+        "curl -sooutput {pin} https://a.example/",
+        "curl -XPOST -d @- {pin} https://a.example/ < body.json > answer.json 2>&1",
+        "/usr/bin/curl --proto '=https' --tls-max 1.3 {pin} 'https://a.example/?a=b#c'",
+        "curl {pin} https://a.example/x#fragment",
+        "curl -s {pin} https://a.example/ | jq .",
+        "curl \\\n  --silent \\\n  {pin} \\\n  https://a.example/",
+        "curl \\\r\n  {pin} \\\r\n  https://a.example/\r\n",
+        "# a comment with 'one quote\ncurl {pin} https://a.example/ # it's another",
+        'curl -H \'A: b # c\' -H "D: \\"e" {pin} https://a.example/',
+    ],
+)
+def test_what_curl_takes_is_read(command):
+    assert list(read(command.format(pin=f"--pinnedpubkey '{SINGLE}'"))) == ["a.example"]
+
+
+def test_the_line_is_that_in_which_the_command_begins():
+    text = f"# pins\n\n{PINNED} \\\n https://ok.example/\n\n  curl \\\n  -s -k \\\n https://a.example\n"
+    with pytest.raises(FormatError, match="-k switches") as caught:
+        read(text)
+    assert caught.value.line == 6
+
+
 def test_a_private_ca_is_mentioned():
     text = f"curl --cacert ca.pem --pinnedpubkey '{LIST}' https://a.example/"
     [found] = import_from("curl", {"x": text.encode()}).losses
@@ -110,6 +140,13 @@ PINNED = f"curl --pinnedpubkey '{LIST}'"
     [
         (f"{PINNED} -k https://a.example/", "-k switches the checks off"),
         (f"{PINNED} --insecure https://a.example/", "--insecure switches the checks off"),
+        (f"{PINNED} -sSk https://a.example/", "-k switches the checks off"),
+        (f"{PINNED} -sSLo x https://a.example/", "-L leads to other hosts"),
+        (f"{PINNED} https://a.example/#x -k", "-k switches the checks off"),
+        (f"{PINNED} -sQ https://a.example/", "-Q is not an option"),
+        (f"{PINNED} --tlsv1.4 https://a.example/", "--tlsv1.4 is not an option"),
+        (f"{PINNED} https://a.example/ && rm x", "&&: write each command"),
+        (f"{PINNED} https://a.example/ --next https://b.example/", "--next begins another"),
         (f"{PINNED} -L https://a.example/", "-L leads to other hosts"),
         (f"{PINNED} -K more https://a.example/", "-K reads options"),
         (f"{PINNED} --resolve a:b:c https://a.example/", "--resolve is not an option"),
@@ -124,7 +161,10 @@ PINNED = f"curl --pinnedpubkey '{LIST}'"
         (f"{PINNED} -o", "nothing follows"),
         ("curl https://a.example/", "no --pinnedpubkey"),
         ("curl --pinnedpubkey key.pem https://a.example/", "write its pin"),
-        ("curl --pinnedpubkey 'sha256//AAAA' https://a.example/", "32 bytes, this one 3"),
+        (
+            "curl --pinnedpubkey 'sha256//AAAA' https://a.example/",
+            "a.example: .*32 bytes, this one 3",
+        ),
         ("wget https://a.example/", "not a curl command"),
         ("curl 'https://a.example/", "not a command"),
         (

@@ -12,6 +12,11 @@ from keypin.formats import FormatError, export_to, import_from
 PIN, BACKUP = (f'pin-sha256="{str(pin).removeprefix("sha256/")}"' for pin in (FIRST, SECOND))
 
 
+VALUE = f"{PIN}; {BACKUP}; max-age=5184000; includeSubDomains"
+ON_LINES = VALUE.replace("; ", ";\n     ")
+ESCAPED = VALUE.replace('"', '\\"')
+
+
 def read(text: str, *hosts: str):
     return import_from("hpkp", {"headers": text.encode()}, hosts)
 
@@ -68,6 +73,10 @@ def test_comments_name_hosts_and_others_are_named_by_the_user():
         ('Public-Key-Pins: pin-sha256="AAAA"; max-age=1', "32 bytes, this one 3"),
         (f"Public-Key-Pins: {PIN} {BACKUP}; max-age=1", "not directives"),
         ("Public-Key-Pins: max-age=1", "a host needs pins"),
+        (f"add_header Public-Key-Pins {PIN};", "nor a directive of nginx"),
+        (f"Header unset Public-Key-Pins '{VALUE}'", "nor a directive of nginx"),
+        (f"Header set Public-Key-Pins '{VALUE}' env=TLS", "nor a directive of nginx"),
+        (f"Public-Key-Pins: {PIN[:30]}; max-age=1", "a.example: not base64|not directives"),
         (f"# host: *.example.com\nPublic-Key-Pins: {PIN}; max-age=1", "a wildcard"),
     ],
 )
@@ -75,6 +84,41 @@ def test_a_header_that_is_not_understood_is_refused_with_its_line(header, why):
     with pytest.raises(FormatError, match=why) as caught:
         read(f"\n{header}", "a.example")
     assert caught.value.line == 2 + header.count("\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"add_header Public-Key-Pins '{VALUE}' always;",
+        f'    add_header "Public-Key-Pins" "{ESCAPED}";',
+        f"add_header Public-Key-Pins\n    '{ON_LINES}'\n    always;",
+        f'Header always set Public-Key-Pins "{ESCAPED}"',
+        f"  header set Public-Key-Pins '{VALUE}'",
+        f'Header always set \\\n   Public-Key-Pins "{ESCAPED}"',
+        f"< public-key-pins: {VALUE}",
+        f"HTTP/2 200 \r\nserver: nginx\r\npublic-key-pins: {VALUE}\r\ndate: Tue, 01 Dec 2026\r\n",
+        f"server {{\n# add_header Public-Key-Pins 'x';\nadd_header Public-Key-Pins '{VALUE}';\n}}",
+    ],
+)
+def test_headers_in_configurations_and_responses_are_read(text):
+    [entry] = read(text, "a.example").pins.hosts
+    assert entry.name == "**.a.example"
+    assert [each.pin for each in entry.pins] == [FIRST, SECOND]
+
+
+def test_a_report_only_header_in_a_configuration_reports():
+    text = f"add_header Public-Key-Pins-Report-Only '{VALUE}';"
+    assert read(text, "a.example").pins.hosts[0].mode == "report"
+
+
+def test_browsers_ignored_a_header_with_a_single_pin_which_is_said():
+    for pins in (PIN, f"{PIN}; {PIN}"):
+        imported = read(f"Public-Key-Pins: {pins}; max-age=1", "a.example")
+        assert ("single-pin-ignored", "stricter", "a.example") in {
+            (each.name, each.direction, each.host) for each in imported.losses
+        }
+    both = read(f"Public-Key-Pins: {PIN}; {BACKUP}; max-age=1", "a.example").losses
+    assert "single-pin-ignored" not in {each.name for each in both}
 
 
 def test_a_single_pin_is_refused_as_browsers_do():

@@ -6,6 +6,7 @@ import os
 import shutil
 import ssl
 import subprocess
+import sys
 
 import pytest
 from scene import HOST, authority, issuing, pinned, unpinned
@@ -177,17 +178,98 @@ def test_ports_with_the_same_keys_are_one_host():
     [
         (f"_443._tcp IN TLSA 3 1 1 {HEX}", "with its full name"),
         (f"a.example. IN TLSA 3 1 1 {HEX}", "with its full name"),
-        ("a.example. IN A 192.0.2.1", "not a TLSA record"),
+        (f"3 1 1 {HEX}", "not a TLSA record"),
+        (f"_443._tcp.a.example. IN TSLA 3 1 1 {HEX}", "unknown rdatatype 'TSLA'"),
+        (f"_443._tcp.a.example. IN TLSA 3 1 1 x{HEX[1:]}", "not a TLSA record"),
+        ("_443._tcp.a.example. IN TLSA 3 1 1 )", "do not match"),
+        (f"_443._tcp.a.example. IN TLSA 3 1 1 (({HEX}))", "do not match"),
+        ("$INCLUDE other.zone", "write out"),
+        ("$ORIGIN example", "does not end in a dot"),
+        ("_443._tcp.a.example. IN CNAME", "not a TLSA record"),
         (f"_443._tcp.a.example. IN TLSA 3 0 1 {HEX}", "3 0 1 is not a pin"),
         (f"_443._tcp.a.example. IN TLSA 3 1 2 {HEX * 2}", "3 1 2 is not a pin"),
         (f"_443._tcp.a.example. IN TLSA 4 1 1 {HEX}", "4 1 1 is not a pin"),
         (f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX[:-2]}", "not 32 bytes"),
         (f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX[:-1]}", "not 32 bytes"),
-        (f"_443._tcp.a.example. IN TLSA 3 1 1 ({HEX}", "not a TLSA record"),
+        (f"_443._tcp.a.example. IN TLSA 3 1 1 ({HEX}", "not closed"),
         (f"_443._tcp.*.example.com. IN TLSA 3 1 1 {HEX}", "a wildcard"),
         (f"_25._tcp.ok.example. IN TLSA 3 1 1 {OTHER}", "have different keys"),
     ],
 )
 def test_a_record_that_is_not_a_pin_is_refused(line, why):
-    with pytest.raises(FormatError, match=why):
+    with pytest.raises(FormatError, match=why) as caught:
         read(f"_443._tcp.ok.example. IN TLSA 3 1 1 {HEX}", line)
+    assert (caught.value.file, caught.value.line) == ("zone", 2)
+
+
+def test_what_dig_prints_is_read():
+    """The hex in pieces, as dig does it; its +multiline with parentheses and comments."""
+    pieces = f"{HEX[:56].upper()} {HEX[56:].upper()}"
+    imported = read(
+        "; <<>> DiG 9.18 <<>> TLSA _443._tcp.a.example",
+        ";; QUESTION SECTION:",
+        ";_443._tcp.a.example.\t\tIN\tTLSA",
+        "",
+        ";; ANSWER SECTION:",
+        f"_443._tcp.a.example.\t3600\tIN\tTLSA\t3 1 1 {pieces}",
+        "_443._tcp.b.example.\t3600 IN TLSA 3 1 1 (",
+        f"\t\t\t\t{OTHER[:32]}",
+        f"\t\t\t\t{OTHER[32:]} ) ; the next key )",
+    )
+    assert {each.name: each.pins[0].pin for each in imported.pins.hosts} == {
+        "a.example": FIRST,
+        "b.example": SECOND,
+    }
+
+
+def test_whole_zone_files_are_read():
+    imported = read(
+        *ZONE.splitlines(),
+        "@ IN MX 10 mail",
+        '@ IN TXT "v=spf1; ( -all"',
+        f"_443._tcp.api 1h IN TLSA 3 1 1 {HEX}",
+        "\t\tIN TLSA ( 3 1 1",
+        f"    {OTHER} )",
+        "_443._tcp.www IN CNAME _dane",
+        f"_dane TLSA 3 1 1 {HEX}",
+        f"_25._tcp.mail TYPE52 \\# 35 030101{OTHER}",
+        "$ORIGIN sub",
+        f"*._tcp.x IN TLSA 2 1 1 {HEX}",
+    )
+    assert {each.name: [pin.pin for pin in each.pins] for each in imported.pins.hosts} == {
+        "api.example.com": [FIRST, SECOND],
+        "www.example.com": [FIRST],
+        "mail.example.com": [SECOND],
+        "x.sub.example.com": [FIRST],
+    }
+    ports = [(each.host, each.text) for each in imported.losses if each.name == "ports-not-carried"]
+    [(name, text)] = ports
+    assert name == "mail.example.com"
+    assert "port 25 of tcp only" in text
+
+
+@pytest.mark.parametrize("service", ["_443._udp", "_8443._tcp", "_853._quic"])
+def test_other_ports_and_protocols_are_a_loss(service):
+    losses = read(f"{service}.a.example. IN TLSA 3 1 1 {HEX}").losses
+    assert ("ports-not-carried", "stricter") in {(each.name, each.direction) for each in losses}
+
+
+def test_ports_with_different_keys_are_refused_with_the_line_of_the_second():
+    with pytest.raises(FormatError, match=r"port 443 of tcp, port 25 of tcp of a\.ex") as caught:
+        read(
+            f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX}",
+            "",
+            f"_25._tcp.a.example. IN TLSA 3 1 1 {OTHER}",
+        )
+    assert caught.value.line == 3
+
+
+def test_a_record_without_a_name_needs_one_above():
+    with pytest.raises(FormatError, match="without a name"):
+        read(f" IN TLSA 3 1 1 {HEX}")
+
+
+def test_without_dnspython_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dns", None)
+    with pytest.raises(FormatError, match=r"pip install 'keypin\[formats\]'"):
+        read(f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX}")

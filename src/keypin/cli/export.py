@@ -13,7 +13,7 @@ from ..formats import FORMATS, Certificate, FormatError, export_to
 from ..pin import Pin
 from .certificate_files import read_certificates
 from .certificates import summarise
-from .conversions import Allow, ForeignFormat, Json, Strict, report
+from .conversions import All, Allow, ForeignFormat, Json, Strict, report
 from .exit_codes import CommandError, ExitCode
 from .files import new_file, read_pin_file, refuse_other_name, refuse_to_overwrite
 from .options import Force
@@ -62,6 +62,7 @@ def export(
     allow: Allow = None,
     strict: Strict = False,
     json_: Json = False,
+    all_: All = False,
     force: Force = False,
 ) -> ExitCode:
     """Write the pin file in the form of another system.
@@ -86,7 +87,7 @@ def export(
         raise CommandError(
             ExitCode.BAD_FILE, f"{pins} cannot be written as {format}: {error}"
         ) from None
-    report(result.losses, allow, strict=strict, as_json=json_)
+    report(result.losses, allow, strict=strict, as_json=json_, all_=all_)
     if output is None:
         [content] = result.files.values()
         sys.stdout.write(content.decode())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..formats import FORMATS, FormatError, import_from
-from .conversions import Allow, ForeignFormat, Json, Strict, report
+from .conversions import All, Allow, ForeignFormat, Json, Strict, report
 from .exit_codes import CommandError, ExitCode
 from .files import new_file, read_file
 from .options import Force
@@ -53,6 +53,7 @@ def import_(
     allow: Allow = None,
     strict: Strict = False,
     json_: Json = False,
+    all_: All = False,
     force: Force = False,
 ) -> ExitCode:
     """Make a pin file of what another system has.
@@ -75,7 +76,7 @@ def import_(
     except FormatError as error:
         place = "" if error.file else f"{file}: "
         raise CommandError(ExitCode.BAD_FILE, f"{place}{error}") from None
-    report(result.losses, allow, strict=strict, as_json=json_)
+    report(result.losses, allow, strict=strict, as_json=json_, all_=all_)
     text = result.pins.dumps(form)
     if output is None:
         sys.stdout.write(text)

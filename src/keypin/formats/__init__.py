@@ -3,6 +3,7 @@
     FORMATS        every format by name: one module each, with `TITLE`, `export` and `read`
     export_to      a pin file to the files of a format, with the report of what is lost
     import_from    the files of a format to a pin file, likewise
+    group_losses   what is lost, those of the same kind together
 
 A format to add is a module and a line in `FORMATS`.
 """
@@ -14,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
 from ._conversion import Certificate, Direction, Draft, FormatError, Loss, Reading
-from ._losses import LOSSES, differences, loss
+from ._losses import LOSSES, LossGroup, differences, group_losses, loss
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,9 @@ __all__ = [
     "FormatError",
     "Import",
     "Loss",
+    "LossGroup",
     "export_to",
+    "group_losses",
     "import_from",
 ]
 
@@ -163,7 +166,7 @@ def _is_noted(entry: PinEntry, name: str) -> bool:
     """Whether more is known of a key than a format keeps."""
     if entry.key or entry.not_before or entry.role != "active":
         return True
-    return entry.authority == "own" or (entry.authority is not None and name != "ios")
+    return entry.authority == "own" or (entry.authority is not None and name not in ("ios", "tlsa"))
 
 
 def _in_order(losses: Sequence[Loss]) -> tuple[Loss, ...]:

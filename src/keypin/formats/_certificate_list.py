@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..certificate_file import describe_other_format
 from ..errors import CertificateFormatError
 from ..pin import Pin
 from ..pinfile import HostEntry
@@ -77,9 +78,14 @@ def read_certificates(files: Files, hosts: Sequence[str], match: Match | None) -
             try:
                 found[Pin.from_certificate(content)] = None
             except CertificateFormatError as error:
-                raise FormatError(str(error), name) from None
+                raise FormatError(describe_other_format(content) or str(error), name) from None
     if not found:
-        raise FormatError(f"no {SUFFIX} files in the folder")
+        others = [
+            f"; {name} is {what}, which keypin convert can change"
+            for name, content in files.items()
+            if (what := describe_other_format(content)) and what.startswith("PEM")
+        ]
+        raise FormatError(f"no {SUFFIX} files in the folder{''.join(others[:1])}")
     if not hosts:
         raise FormatError(
             "certificates name no host to pin: give each with --host NAME, such as"

@@ -121,13 +121,17 @@ class Reading:
 
 
 @contextmanager
-def located(file: str | None = None, line: int | None = None) -> Iterator[None]:
-    """Say of a wrong pin or host where it stands."""
+def located(
+    file: str | None = None, line: int | None = None, *, host: str | None = None
+) -> Iterator[None]:
+    """Say of a wrong pin or host where it stands, and of a pin whose it is."""
     try:
         yield
     except FormatError as error:
         raise FormatError(error.text, file, line) from None
-    except (HostnameError, PinFormatError, PinSetError) as error:
+    except PinFormatError as error:
+        raise FormatError(f"{host}: {error}" if host else str(error), file, line) from None
+    except (HostnameError, PinSetError) as error:
         raise FormatError(str(error), file, line) from None
 
 

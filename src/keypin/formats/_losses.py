@@ -9,15 +9,16 @@ from ..hostnames import normalise
 from ._conversion import Direction, Loss
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from ..pin import Pin
     from ..pinset import PinSet, Rule
 
-__all__ = ["LOSSES", "differences", "loss"]
+__all__ = ["LOSSES", "LossGroup", "differences", "group_losses", "loss"]
 
 LESS_SAFE, STRICTER, INFORMATION = Direction
+FEW = 3
 
 # {target} is what reads the result
 LOSSES = {
@@ -191,11 +192,34 @@ LOSSES = {
         "the source demands a pinned server's key and a pinned CA's, a rule one of its pins: taken"
         " are the servers' keys",
     ),
+    "pinners-differ": (
+        LESS_SAFE,
+        "the source has several pinners with different pins here: any of their pins will do",
+    ),
+    "pinners-together": (
+        STRICTER,
+        "the source has several pinners, each for some of the hosts: a pin file pins all of them,"
+        " for every client",
+    ),
     "max-age-not-carried": (INFORMATION, "the pins do not lapse as the source's max-age has it"),
     "ca-checked": (
         STRICTER,
         "the source does without a CA of the system: keypin checks the whole chain as well, up to"
         " a CA that the client trusts (cafile)",
+    ),
+    "top-level-domain-left-out": (
+        LESS_SAFE,
+        "the source pins a whole top-level domain, for which a pin file has no rule: left out",
+    ),
+    "single-pin-ignored": (
+        STRICTER,
+        "browsers ignored a header with a single pin, because RFC 7469 (section 2.5) wants a"
+        " backup: they pinned nothing, a pin file pins the key",
+    ),
+    "ports-not-carried": (
+        STRICTER,
+        "the source has keys for {services} only: a rule holds for every port of the host, over"
+        " TCP",
     ),
     "keys-compared": (
         INFORMATION,
@@ -221,11 +245,34 @@ def _said(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
+class LossGroup(NamedTuple):
+    """All losses of one name.
+
+    Attributes:
+        name: theirs.
+        direction: theirs.
+        losses: in their order.
+    """
+
+    name: str
+    direction: Direction
+    losses: tuple[Loss, ...]
+
+
+def group_losses(losses: Iterable[Loss]) -> list[LossGroup]:
+    """Put losses of the same name together, each group where its first one stood."""
+    found: dict[tuple[str, Direction], list[Loss]] = {}
+    for each in losses:
+        found.setdefault((each.name, each.direction), []).append(each)
+    return [LossGroup(*kind, tuple(some)) for kind, some in found.items()]
+
+
 class _Witness(NamedTuple):
     """A host that stands for all those that no rule tells from it."""
 
     host: str
     words: str
+    domain: str
 
 
 def differences(source: PinSet, target: PinSet, title: str) -> list[Loss]:
@@ -239,17 +286,27 @@ def differences(source: PinSet, target: PinSet, title: str) -> list[Loss]:
         target: the rules that the target goes by.
         title: the target, in words.
     """
-    found: dict[tuple[str, str | None, tuple[tuple[str, object], ...]], list[str]] = {}
+    found: dict[tuple[str, str | None, tuple[tuple[str, object], ...]], list[_Witness]] = {}
     for witness in _witnesses([*source.rules, *target.rules]):
         rule, theirs = source.rule_for(witness.host), target.rule_for(witness.host)
         for name, values in _at_one_host(source, target, rule, theirs):
             host = None if rule is None else rule.host
             key = (name, host, tuple(values.items()))
-            found.setdefault(key, []).append(witness.words)
-    return [
-        loss(name, host, target=title, where=where, **dict(values))
-        for (name, host, values), where in found.items()
-    ]
+            found.setdefault(key, []).append(witness)
+    losses = (
+        loss(name, host, target=title, where=[each.words for each in where], **dict(values))
+        for (name, host, values), witnesses in found.items()
+        for where in _of_few_domains(witnesses)
+    )
+    return list(dict.fromkeys(losses))
+
+
+def _of_few_domains(witnesses: Sequence[_Witness]) -> Iterable[list[_Witness]]:
+    """Put hosts of few domains together; of many, whose names no text holds, each by itself."""
+    by_domain: dict[str, list[_Witness]] = {}
+    for each in witnesses:
+        by_domain.setdefault(each.domain, []).append(each)
+    return [list(witnesses)] if len(by_domain) <= FEW else by_domain.values()
 
 
 def _witnesses(rules: Iterable[Rule]) -> Iterator[_Witness]:
@@ -265,10 +322,10 @@ def _witnesses(rules: Iterable[Rule]) -> Iterator[_Witness]:
             (f"{label}.{label}.{base}", f"hosts two or more labels below {base}"),
         ):
             try:
-                yield _Witness(normalise(host), words)
+                yield _Witness(normalise(host), words, base)
             except HostnameError:
                 break  # nothing is below an IP address, or a name of full length
-    yield _Witness(f"{label}.{label}.invalid", "every other host")
+    yield _Witness(f"{label}.{label}.invalid", "every other host", "")
 
 
 Found = tuple[str, dict[str, object]]

@@ -27,24 +27,24 @@ def most_specific(pins_of: Mapping[str, Iterable[Pin]]) -> dict[str, tuple[Pin, 
         stars, _, domain = pattern.rpartition("*.")
         if stars == "*" and "*." + domain.partition(".")[2] in pins_of:
             patterns[domain] = None  # the name itself, of which both hold
+    order = {pattern: number for number, pattern in enumerate(pins_of)}
     return {
         pattern: tuple(
             dict.fromkeys(
-                pin for wider, pins in pins_of.items() if _holds(wider, pattern) for pin in pins
+                pin
+                for wider in sorted(_that_hold(pattern) & order.keys(), key=order.__getitem__)
+                for pin in pins_of[wider]
             )
         )
         for pattern in patterns
     }
 
 
-def _holds(wider: str, pattern: str) -> bool:
-    """Whether a pattern matches all hosts that another one decides on."""
-    if wider == pattern:
-        return True
-    stars, _, domain = wider.rpartition("*.")
+def _that_hold(pattern: str) -> set[str]:
+    """Return the patterns that match all hosts that a pattern decides on."""
     _, _, name = pattern.rpartition("*.")
-    if wider == domain:
-        return False  # an exact name holds for itself only
-    if stars:  # "**."
-        return name == domain or name.endswith("." + domain)
-    return pattern == name and name.partition(".")[2] == domain
+    labels = name.split(".")
+    found = {pattern, *(f"**.{'.'.join(labels[start:])}" for start in range(len(labels)))}
+    if pattern == name:
+        found.add("*." + ".".join(labels[1:]))
+    return found

@@ -6,7 +6,8 @@ stands for; a chain passes if it holds an allowed key and no forbidden one; incl
 of any depth, and the longest name decides (preload decoder). The list is ignored 70 days after its
 PinsListTimestamp, and chains up to a CA that was added on the device are exempt
 (transport_security_state.cc). Until 2022 the entries stood in transport_security_state_static.json,
-among those for HSTS: that form is read as well.
+among those for HSTS, some with include_subdomains_for_pinning; until 2016 the keys stood in a file
+.certs, some by their SHA-1. These forms are read as well.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CertificateFormatError
+from ..errors import CertificateFormatError, PinFormatError
 from ..pin import Pin
 from ..pinfile import HostEntry
 from ._conversion import Draft, FormatError, Reading, located, pin_file, without_wildcard
@@ -40,6 +41,12 @@ TIMESTAMP = "PinsListTimestamp"
 ALLOWED, FORBIDDEN = "static_spki_hashes", "bad_static_spki_hashes"
 HEAD = "Written by keypin export chromium: change the pin file instead."
 NAME = re.compile(r"[A-Z][A-Za-z0-9_]*")
+# of an entry; the last of them say nothing of pins
+SUBDOMAINS = ("include_subdomains", "include_subdomains_for_pinning")
+ENTRY = (
+    "name", *SUBDOMAINS, "pins", "policy", "mode", "snionly", "expect_ct", "expect_ct_report_uri",
+    "expect_staple", "expect_staple_report_uri", "include_subdomains_for_expect_staple",
+)  # fmt: skip
 PEM = re.compile(r"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----([^-]*)-----END \1-----\n?")
 
 
@@ -86,7 +93,7 @@ def _name(pin: Pin) -> str:
 def read(files: Files, hosts: Sequence[str]) -> Reading:
     """Read a folder with the list and its keys."""
     lists = [name for name in files if name.endswith(".json")]
-    keys = [name for name in files if name.endswith(".pins")]
+    keys = [name for name in files if name.endswith((".pins", ".certs"))]
     if len(lists) != 1 or len(keys) > 1:
         raise FormatError(f"a folder with {JSON} and {PINS} is read, and nothing else like them")
     names = _keys(files[keys[0]], keys[0]) if keys else {}
@@ -94,10 +101,22 @@ def read(files: Files, hosts: Sequence[str]) -> Reading:
     content = _json(files[file], file)
     losses: list[Loss] = []
     with located(file):
-        _expect(content, "the file", ("pinsets", "entries"), ("pinsets", "entries"))
+        known = ("pinsets", "entries", "domain_ids")
+        _expect(content, "the file", known, ("pinsets", "entries"))
         pinsets = _pinsets(content["pinsets"], names, losses)
-        entries = [_host(each, pinsets) for each in _list(content, "entries", dict)]
+        listed = _list(content, "entries", dict)
+    text = files[file].decode("utf-8", "replace")
+    entries = []
+    for each in listed:
+        with located(file, _line_of(text, each.get("name"))):
+            entries.append(_host(each, pinsets, losses))
     return Reading(pin_file([entry for entry in entries if entry]), tuple(losses))
+
+
+def _line_of(text: str, name: object) -> int | None:
+    """Find the line in which a name is a value; JSON's parser does not tell."""
+    found = re.search(rf'"name"\s*:\s*{re.escape(json.dumps(name))}', text)
+    return text.count("\n", 0, found.start()) + 1 if found else None
 
 
 def _json(content: bytes, file: str) -> dict[str, Any]:
@@ -141,7 +160,7 @@ def _list(value: Mapping[str, Any], key: str, kind: type) -> list[Any]:
 
 
 def _pinsets(
-    value: object, names: Mapping[str, Pin], losses: list[Loss]
+    value: object, names: Mapping[str, Pin | None], losses: list[Loss]
 ) -> dict[str, tuple[list[Pin], list[Pin]]]:
     found: dict[str, tuple[list[Pin], list[Pin]]] = {}
     for each in _list({"pinsets": value}, "pinsets", dict):
@@ -165,21 +184,28 @@ def _string(value: Mapping[str, Any], key: str) -> str:
     return text
 
 
-def _named(key: str, names: Mapping[str, Pin]) -> Pin:
+def _named(key: str, names: Mapping[str, Pin | None]) -> Pin:
     if key.startswith("sha256/"):
         return Pin(key)
     if key not in names:
         raise FormatError(f"no key is called {key!r}; give the folder that {PINS} is in, too")
-    return names[key]
+    pin = names[key]
+    if pin is None:
+        raise FormatError(f"{key} is known by its SHA-1 only, which is no pin")
+    return pin
 
 
 def _host(
-    entry: Mapping[str, Any], pinsets: Mapping[str, tuple[list[Pin], list[Pin]]]
+    entry: Mapping[str, Any],
+    pinsets: Mapping[str, tuple[list[Pin], list[Pin]]],
+    losses: list[Loss],
 ) -> HostEntry | None:
-    _expect(entry, "an entry", ("name", "include_subdomains", "pins", "policy", "mode"), ("name",))
-    name, subdomains = _string(entry, "name"), entry.get("include_subdomains", False)
-    if not isinstance(subdomains, bool):
-        raise FormatError(f"{name}: include_subdomains is true or false")
+    _expect(entry, "an entry", ENTRY, ("name",))
+    name = _string(entry, "name")
+    for key in SUBDOMAINS:
+        if not isinstance(entry.get(key, False), bool):
+            raise FormatError(f"{name}: {key} is true or false")
+    subdomains = any(entry.get(key) for key in SUBDOMAINS)
     if "pins" not in entry:
         return None  # for HSTS only
     pinset = _string(entry, "pins")
@@ -189,14 +215,20 @@ def _host(
     if not allowed:
         raise FormatError(f"{name}: {pinset} allows no key, it only forbids some")
     without_wildcard(name, "; include_subdomains is for that")
+    if subdomains and "." not in name:
+        losses.append(loss("top-level-domain-left-out", name))
+        return None
     pattern = f"**.{name}" if subdomains else name
     return HostEntry(pattern, dict.fromkeys(allowed), dict.fromkeys(forbidden))
 
 
-def _keys(content: bytes, file: str) -> dict[str, Pin]:
-    """Read the names of keys: a line with the name, then a pin, a certificate or a public key."""
-    lines = content.decode("utf-8", "replace").split("\n")
-    found: dict[str, Pin] = {}
+def _keys(content: bytes, file: str) -> dict[str, Pin | None]:
+    """Read the names of keys: a line with the name, then a pin, a certificate or a public key.
+
+    A key that is given by its SHA-1 is None.
+    """
+    lines = content.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")
+    found: dict[str, Pin | None] = {}
     number = 0
     while number < len(lines):
         name, line = lines[number], number + 1
@@ -213,18 +245,21 @@ def _keys(content: bytes, file: str) -> dict[str, Pin]:
             elif text.startswith("sha256/"):
                 found[name] = Pin(text)
                 number += 1
+            elif text.startswith("sha1/"):
+                found[name] = None
+                number += 1
             elif pem := PEM.match(value):
-                found[name] = _of_pem(pem)
-                number += pem[0].count("\n")
+                found[name] = _of_pem(pem, name)
+                number += len(pem[0].splitlines())
             else:
                 raise FormatError(f"{name}: neither sha256/… nor PEM follows")
     return found
 
 
-def _of_pem(pem: re.Match[str]) -> Pin:
+def _of_pem(pem: re.Match[str], name: str) -> Pin:
     try:
         der = base64.b64decode("".join(pem[2].split()), validate=True)
         is_key = pem[1] == "PUBLIC KEY"
         return Pin.from_public_key(der) if is_key else Pin.from_certificate(der)
-    except (binascii.Error, CertificateFormatError) as error:
-        raise FormatError(f"not readable: {error}") from None
+    except (binascii.Error, CertificateFormatError, PinFormatError) as error:
+        raise FormatError(f"{name}: not readable: {error}") from None

@@ -8,6 +8,7 @@ are checked as well. curl ends with 90 on a mismatch.
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -34,18 +35,43 @@ HEAD = """# Written by keypin export curl: change the pin file instead.
 # The pins hold for all that one command talks to, other hosts that a redirect leads to included.
 """
 
-# what neither takes an argument nor touches the checks
-PLAIN_OPTIONS = {"-s", "-S", "-sS", "-f", "-i", "-I", "-v", "--silent", "--show-error", "--fail"}
-OPTIONS_WITH_ARGUMENT = {"-o", "--output", "-H", "--header", "-X", "--request", "-d", "--data"}
+# Options that do not touch the checks: without an argument, and with one
+PLAIN_OPTIONS = {
+    *(f"-{letter}" for letter in "sSfiIvgGNOJR46#"),
+    "--silent", "--show-error", "--fail", "--fail-with-body", "--include", "--head", "--verbose",
+    "--globoff", "--get", "--no-buffer", "--remote-name", "--remote-header-name", "--remote-time",
+    "--ipv4", "--ipv6", "--progress-bar", "--no-progress-meter", "--compressed", "--create-dirs",
+    "--http1.1", "--http2", "--path-as-is", "--ssl-reqd", "--retry-all-errors", "--fail-early",
+    "--tlsv1", "--tlsv1.0", "--tlsv1.1", "--tlsv1.2", "--tlsv1.3", "--cert-status",
+}  # fmt: skip
+OPTIONS_WITH_ARGUMENT = {
+    *(f"-{letter}" for letter in "oHXdAbcuemwTFrEx"),
+    "--output", "--header", "--request", "--data", "--data-raw", "--data-binary", "--json",
+    "--data-urlencode", "--user-agent", "--cookie", "--cookie-jar", "--user", "--referer",
+    "--max-time", "--connect-timeout", "--write-out", "--upload-file", "--form", "--range",
+    "--cert", "--cert-type", "--key", "--key-type", "--pass", "--proxy", "--noproxy",
+    "--retry", "--retry-delay", "--retry-max-time", "--tls-max", "--ciphers", "--tls13-ciphers",
+    "--curves", "--oauth2-bearer",
+}  # fmt: skip
+OWN_OPTIONS = {"--pinnedpubkey", "--cacert", "--capath", "--url", "--proto"}
 ONLY_HTTPS = {"=https", "https"}
 REFUSED = {
     "-k": "switches the checks off that pins add to",
     "--insecure": "switches the checks off that pins add to",
     "-L": "leads to other hosts, for which the pins hold, too",
     "--location": "leads to other hosts, for which the pins hold, too",
+    "--location-trusted": "leads to other hosts, for which the pins hold, too",
     "-K": "reads options from a file",
     "--config": "reads options from a file",
+    "-:": "begins another request",
+    "--next": "begins another request",
 }
+# What a shell takes as one: quoted text, an escaped character, a comment, the end of a line.
+# Numbers of streams are left out with the comments.
+SHELL = re.compile(
+    r"""'[^']*'|"(?:[^"\\]|\\.)*"|\\(?P<next>\r?\n)|\\.|(?<![^\s;&|])(?P<left_out>\#[^\n]*|[0-9]?>&[0-9]|[0-9](?=>))|(?P<end>\n)|.""",
+    re.DOTALL | re.VERBOSE,
+)
 
 
 def export(pins: PinFile, certificates: Certificates) -> Draft:
@@ -65,17 +91,17 @@ def _list(pins: Sequence[Pin]) -> str:
 
 
 def read(files: Files, hosts: Sequence[str]) -> Reading:
-    """Read command lines, of which each stands on a line of its own."""
+    """Read command lines; a backslash at its end continues a line."""
     name, text = text_of(files)
     found: dict[str, HostEntry] = {}
     anchors = False
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in _lines(text):
         try:
-            words = shlex.split(line, comments=True)
+            lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+            lexer.whitespace_split, lexer.commenters = True, ""
+            words = list(lexer)
         except ValueError as error:
             raise FormatError(f"not a command: {error}", name, number) from None
-        if not words:
-            continue
         command = _Command(words, name, number)
         anchors |= command.has_anchors
         entry = command.entry()
@@ -83,6 +109,23 @@ def read(files: Files, hosts: Sequence[str]) -> Reading:
             raise FormatError(f"other pins for {entry.name} than above", name, number)
     losses = (loss("trust-anchors-not-carried"),) if anchors else ()
     return Reading(pin_file(found.values()), losses)
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each command without comments, with the line that it begins in."""
+    line, start, parts = 1, 1, list[str]()
+    for found in SHELL.finditer(text + "\n"):
+        if found["end"]:
+            if content := "".join(parts).strip():
+                yield start, content
+            parts = []
+        elif not found["next"] and not found["left_out"]:
+            if not "".join(parts).strip():
+                start = line
+            parts.append(found[0])
+        line += found[0].count("\n")
+    if parts:
+        yield start, "".join(parts)
 
 
 class _Command:
@@ -95,33 +138,58 @@ class _Command:
         self.pins: str | None = None
         self.has_anchors = False
         rest = iter(words)
-        if next(rest) != "curl":
+        if next(rest).rpartition("/")[2] != "curl":
             raise self.refuse(f"not a curl command: {words[0]!r:.40}")
         for word in rest:
+            if word == "|":
+                break  # what reads the output
             self._take(word, rest)
 
     def refuse(self, text: str) -> FormatError:
         return FormatError(text, self.file, self.line)
 
     def _take(self, word: str, rest: Iterator[str]) -> None:
-        if not word.startswith("-"):
+        if set(word) <= set("|&;<>"):
+            if not set(word) <= set("<>"):
+                raise self.refuse(f"{word}: write each command on a line of its own")
+            next(rest, None)  # a file
+        elif word.startswith("--"):
+            self._option(word, "", rest)
+        elif word.startswith("-") and word != "-":
+            self._short_options(word, rest)
+        else:
             self.urls.append(word)
-        elif word in REFUSED:
-            raise self.refuse(f"{word} {REFUSED[word]}: no rule says that")
-        elif word not in PLAIN_OPTIONS:
-            self._take_with_argument(word, next(rest, None))
 
-    def _take_with_argument(self, word: str, value: str | None) -> None:
+    def _short_options(self, word: str, rest: Iterator[str]) -> None:
+        """Take `-sSo file` apart: of several letters, the last may have an argument."""
+        letters = word[1:]
+        while letters:
+            letter, letters = letters[0], letters[1:]
+            if self._option(f"-{letter}", letters, rest):
+                break
+
+    def _option(self, option: str, joined: str, rest: Iterator[str]) -> bool:
+        """Take an option, with what is joined to it; return whether it has an argument."""
+        if option in REFUSED:
+            raise self.refuse(f"{option} {REFUSED[option]}: no rule says that")
+        if option in PLAIN_OPTIONS:
+            return False
+        if option not in OPTIONS_WITH_ARGUMENT | OWN_OPTIONS:
+            raise self.refuse(f"{option} is not an option that is read here")
+        value = joined or next(rest, None)
         if value is None:
-            raise self.refuse(f"{word}: nothing follows, or not an option that is read here")
-        if word == "--pinnedpubkey" and self.pins is None:
+            raise self.refuse(f"{option}: nothing follows")
+        if option == "--pinnedpubkey":
+            if self.pins is not None:
+                raise self.refuse(f"{option} is not an option that is read twice")
             self.pins = value
-        elif word in ("--cacert", "--capath"):
+        elif option in ("--cacert", "--capath"):
             self.has_anchors = True
-        elif word == "--url":
+        elif option == "--url":
             self.urls.append(value)
-        elif word not in OPTIONS_WITH_ARGUMENT and not (word == "--proto" and value in ONLY_HTTPS):
-            raise self.refuse(f"{word} is not an option that is read here")
+        elif option == "--proto" and value not in ONLY_HTTPS:
+            raise self.refuse(f"{option} is not an option that is read here with {value!r:.40}")
+        return True
 
     def entry(self) -> HostEntry:
         """The host that the command is for."""
@@ -138,6 +206,6 @@ class _Command:
             raise self.refuse(f"not an https URL: {self.urls[0]!r:.60}")
         if not self.pins.startswith("sha256//"):
             raise self.refuse("--pinnedpubkey with a key file: write its pin, sha256//BASE64")
-        with located(self.file, self.line):
+        with located(self.file, self.line, host=host):
             without_wildcard(host)
             return HostEntry(host, dict.fromkeys(map(Pin, self.pins.split(";"))), match="leaf")

@@ -20,7 +20,7 @@ from ._domains import domains, is_public_name
 from ._losses import loss
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..pinfile import PinFile
     from ._conversion import Certificates, Files, Loss
@@ -30,8 +30,22 @@ __all__ = ["TITLE", "export", "read"]
 
 TITLE = "HPKP"
 FILE = "public-key-pins.txt"
+BACKSLASH = "\\"
 MAX_AGE = 30 * 24 * 60 * 60
 HEADER, REPORT_ONLY = "public-key-pins", "public-key-pins-report-only"
+NAME = r"(?P<quote>[\"']?)(?P<name>Public-Key-Pins(?:-Report-Only)?)(?P=quote)"
+VALUE = r"""(?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
+# What a line is: a header, as curl -I and -v show it, or a directive of nginx or Apache
+HEADER_LINE = re.compile(r"(?:<\s*)?(?P<name>[\w-]+)\s*:(?P<value>.*)", re.DOTALL)
+NGINX = re.compile(rf"add_header\s+{NAME}\s+{VALUE}(?:\s+always)?\s*;?", re.IGNORECASE)
+APACHE = re.compile(
+    rf"Header\s+(?:(?:always|onsuccess)\s+)?(?:set|add|append|merge|setifempty)\s+{NAME}\s+{VALUE}",
+    re.IGNORECASE,
+)
+CUT_OFF = re.compile(
+    rf"""(?:add_header|Header)\s.*?{NAME}\s*("(?:[^"\\]|\\.)*|'(?:[^'\\]|\\.)*)?""",
+    re.IGNORECASE | re.DOTALL,
+)
 HOST = re.compile(r"#\s*host:\s*(\S+)\s*", re.IGNORECASE)
 DIRECTIVE = re.compile(r'\s*([A-Za-z0-9-]+)\s*(?:=\s*(?:"([^"]*)"|([^\s";=]+))\s*)?(?:;|$)')
 
@@ -64,50 +78,92 @@ def _block(domain: Domain) -> str:
 
 
 def read(files: Files, hosts: Sequence[str]) -> Reading:
-    """Read headers; `hosts` name those that no comment `# host: NAME` above them names."""
+    """Read headers, from configurations as well; `hosts` are those that no `# host:` above names.
+
+    Lines that say nothing of pins, such as other headers, are left out.
+    """
     name, text = text_of(files)
     found: list[HostEntry] = []
     losses: list[Loss] = []
     above: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if comment := HOST.fullmatch(line.strip()):
+    for number, line in _lines(text):
+        if comment := HOST.fullmatch(line):
             above = [comment[1]]
-        elif line.strip() and not line.lstrip().startswith("#"):
+        elif not line.startswith("#"):
+            with located(name, number):
+                header = _header(line)
+            if header is None:
+                continue
             named = above or list(hosts)
             if not named:
-                raise FormatError("names no host: give it with --host NAME", name, number)
+                raise FormatError(
+                    "names no host: give it with --host NAME, or as # host: NAME in a line above",
+                    name,
+                    number,
+                )
             for host in named:
-                with located(name, number):
-                    found.append(_host(host, line, losses))
+                with located(name, number, host=host):
+                    found.append(_host(host, *header, losses))
             above = []
     return Reading(pin_file(found), tuple(losses))
 
 
-def _host(host: str, line: str, losses: list[Loss]) -> HostEntry:
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield lines without the blanks around them; a directive with all lines that it goes on in."""
+    number, lines = 0, text.splitlines()
+    while number < len(lines):
+        start, line = number + 1, lines[number].strip()
+        number += 1
+        while number < len(lines) and (line.endswith(BACKSLASH) or CUT_OFF.fullmatch(line)):
+            line = f"{line.removesuffix(BACKSLASH)} {lines[number].strip()}"
+            number += 1
+        if line:
+            yield start, line
+
+
+def _header(line: str) -> tuple[str, str] | None:
+    """Return name and value of a header with pins; None for a line that has nothing to do with any.
+
+    Raises:
+        FormatError: it has to do with pins, but is no such header.
+    """
+    if found := NGINX.fullmatch(line) or APACHE.fullmatch(line):
+        return found["name"].lower(), re.sub(r"\\(.)", r"\1", found["value"][1:-1])
+    header = HEADER_LINE.fullmatch(line)
+    if header and header["name"].lower() in (HEADER, REPORT_ONLY):
+        return header["name"].lower(), header["value"]
+    if "pin-sha" in line.lower() or HEADER in line.lower():
+        raise FormatError(
+            f"not a Public-Key-Pins header, nor a directive of nginx or Apache that sets one:"
+            f" {line[:60]!r}"
+        )
+    return None
+
+
+def _host(host: str, header: str, value: str, losses: list[Loss]) -> HostEntry:
     without_wildcard(host, "; a header holds for the host that sent it")
-    header, colon, value = line.strip().partition(":")
-    if not colon or header.lower() not in (HEADER, REPORT_ONLY):
-        raise FormatError(f"not a Public-Key-Pins header: {line.strip()[:60]!r}")
     pins: list[Pin] = []
     others: dict[str, str] = {}
     for directive, argument in _directives(value):
         if directive == "pin-sha256":
             pins.append(Pin(f'pin-sha256="{argument}"'))
         elif directive in others or directive not in ("max-age", "includesubdomains", "report-uri"):
-            raise FormatError(f"the directive {directive} is not known, or there twice")
+            raise FormatError(f"{host}: the directive {directive} is not known, or there twice")
         else:
             others[directive] = argument
-    if header.lower() == HEADER and not others.get("max-age", "").isdecimal():
-        raise FormatError("max-age is missing, or not a number of seconds")
+    if header == HEADER and not others.get("max-age", "").isdecimal():
+        raise FormatError(f"{host}: max-age is missing, or not a number of seconds")
     if others.get("max-age", "1").strip("0") == "":
-        raise FormatError("max-age=0 tells browsers to forget the pins")
+        raise FormatError(f"{host}: max-age=0 tells browsers to forget the pins")
     losses.append(loss("max-age-not-carried", host))
+    if len(set(pins)) == 1:
+        losses.append(loss("single-pin-ignored", host))
     if "report-uri" in others:
         losses.append(loss("report-uri-not-carried", host))
     return HostEntry(
         f"**.{host}" if "includesubdomains" in others else host,
         dict.fromkeys(pins),
-        mode="report" if header.lower() == REPORT_ONLY else None,
+        mode="report" if header == REPORT_ONLY else None,
     )
 
 

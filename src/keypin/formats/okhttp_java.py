@@ -22,10 +22,15 @@ import javax.net.ssl.SSLPeerUnverifiedException;
 import okhttp3.CertificatePinner;
 
 public final class CertificatePins {{
-    public static final CertificatePinner CERTIFICATE_PINNER = new CertificatePinner.Builder()
-{calls}
-        .build();
+    public static final CertificatePinner CERTIFICATE_PINNER = certificatePinner();
 {check}
+    // The name with a dot at its end is another one to OkHttp, and leads to the same host.
+    private static CertificatePinner certificatePinner() {{
+        CertificatePinner.Builder builder = new CertificatePinner.Builder();
+{calls}
+        return builder.build();
+    }}
+
     private CertificatePins() {{
     }}
 }}
@@ -49,7 +54,7 @@ JAVA_CHECK = """
 
 def export(pins: PinFile, certificates: Certificates) -> Draft:
     """Write the code."""
-    return draft(pins, FILE, _java)
+    return draft(pins, FILE, _java, "builder.add({});")
 
 
 def _java(calls: str, host: str | None) -> str:
