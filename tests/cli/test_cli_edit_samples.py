@@ -41,8 +41,8 @@ SAMPLES = [
     pytest.param(
         "toml",
         f'{TEMPLATE}\n[[host]]\nname = "api.example.com"\npins = [\n'
-        f'  {{ pin = "{Pin.from_digest(bytes(32))}", key = "api 2026", not_before = 2026-10-01 }},\n'
-        f'  {{ pin = "{Pin.from_digest(b"1" * 32)}", role = "planned", key = "api 2027" }},\n]\n',
+        f'  {{ pin = "{Pin.from_digest(b"1" * 32)}", key = "2026", not_before = 2026-10-01 }},\n'
+        f'  {{ pin = "{Pin.from_digest(b"2" * 32)}", role = "planned", key = "2027" }},\n]\n',
         id="init",
     ),
 ]
