@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ._pem_files import trusting_context
 from ._private_ssl import connection_of, sent_chain, verified_chain
 from .hostnames import normalise
 
@@ -74,8 +75,11 @@ def verifying_context(
     Args:
         cafile: PEM file of the certificate authorities to trust; the system's if both are None.
         capath: directory of such files, named by OpenSSL's hash.
+
+    Raises:
+        OSError: `cafile` cannot be read, or (`ssl.SSLError`) is not PEM; the error says what it is.
     """
-    context = ssl.create_default_context(cafile=cafile, capath=capath)
+    context = trusting_context(cafile, capath)
     context.hostname_checks_common_name = False
     return context
 

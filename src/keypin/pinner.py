@@ -14,6 +14,7 @@ from . import _private_ssl, _process, _uncovered
 from ._context import guard_context
 from ._guard import LOCK, find_revived, take_copies, wait_until_cut
 from ._hangup import hang_up
+from ._pem_files import trusting_context
 from .errors import HostnameError, PinMismatch, PinSetError, ProtectionError
 from .hostnames import normalise
 from .pinset import PinSet, Reason, Rule, Verdict
@@ -75,8 +76,12 @@ class Pinner:
             cafile: PEM file of the certificate authorities to trust; the system's if all are None.
             capath: directory of such files, named by OpenSSL's hash.
             cadata: the authorities themselves, PEM text or DER bytes.
+
+        Raises:
+            OSError: `cafile` cannot be read; the error names it. `ssl.SSLError`, which is one, says
+                what the file is if it holds no certificates in PEM.
         """
-        context = ssl.create_default_context(cafile=cafile, capath=capath, cadata=cadata)
+        context = trusting_context(cafile, capath, cadata)
         guard_context(_working(context), self, may_hold_client_certificate=False)
         return context
 
