@@ -82,12 +82,12 @@ def prepare_edit(path: Path, change: Callable[[Draft], Change]) -> Edit:
     Raises:
         CommandError: it cannot be read, or the edit makes no sense.
     """
-    form = FORMATS.get(path.suffix.lower())
-    if form is None:
-        raise CommandError(ExitCode.USAGE, f"a pin file's name ends in .toml or .json: {path}")
     if not path.exists():
         raise CommandError(ExitCode.NO_FILE, f"no such file: {path}; make one: keypin init {path}")
-    if not path.is_file():
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise CommandError(ExitCode.BAD_FILE, f"a pin file's name ends in .toml or .json: {path}")
+    if not path.is_file() and not path.is_dir():
         raise CommandError(ExitCode.BAD_FILE, f"{path} is not a file")
     data = read_file(path)
     try:
