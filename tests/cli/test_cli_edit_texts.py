@@ -28,7 +28,7 @@ EXPIRES = datetime(2031, 5, 4, tzinfo=UTC)
 
 
 def changed(host: HostEntry, **fields: object) -> HostEntry:
-    return HostEntry(**{**host._fields(), **fields})
+    return HostEntry(**{**host._values(), **fields})
 
 
 def with_host(draft: Draft, index: int, host: HostEntry | None) -> Draft:

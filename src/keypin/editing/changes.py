@@ -438,7 +438,7 @@ def _with_roles(host: HostEntry, roles: Mapping[Pin, str]) -> HostEntry:
 
 
 def _changed(host: HostEntry, **fields: object) -> HostEntry:
-    return HostEntry(**{**host._fields(), **fields})  # type: ignore[arg-type]
+    return HostEntry(**{**host._values(), **fields})  # type: ignore[arg-type]
 
 
 def _change(draft: Draft, host: HostEntry, done: Iterable[str], warnings: Iterable[str]) -> Change:
