@@ -22,7 +22,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "command-line.md"
 COMMANDS = [
     *("demo", "run", "doctor", "show", "fetch", "convert", "get"),
     *("check", "deploy", "plan", "export", "import"),
-    *("init", "add", "remove", "promote", "retire", "backup-key"),
+    *("init", "list", "add", "remove", "promote", "retire", "backup-key"),
     *("lab list", "lab run", "lab serve"),
 ]
 GROUPS = ["lab"]

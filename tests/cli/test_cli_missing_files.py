@@ -43,6 +43,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "check --candidate --cafile": ("check", "--candidate", "chain.pem", "--cafile", "{}.pem"),
     "plan --pins": ("plan", *PLAN, "--pins", "{}.toml"),
     "plan --against": ("plan", *PLAN, "--pins", "pins.toml", "--against", "{}.toml"),
+    "list --pins": ("list", "--pins", "{}.toml"),
     "add --from": (*ADD, "{}.csr"),
     "add --cafile": (*ADD, "live", "--cafile", "{}.pem"),
     "add --pins": (*ADD, "one.cer", "--pins", "{}.toml"),
@@ -140,7 +141,9 @@ def test_every_option_that_names_a_file_is_tried_here():
     }
 
 
-@pytest.mark.parametrize("command", ["remove", "promote", "retire", "check", "export android"])
+@pytest.mark.parametrize(
+    "command", ["list", "remove", "promote", "retire", "check", "export android"]
+)
 def test_a_pin_file_is_known_by_its_name_everywhere(keypin, tmp_path, command):
     tmp_path.joinpath("pins.txt").write_bytes(tmp_path.joinpath("pins.toml").read_bytes())
     host = ["localhost", "b"] if command in ("remove", "promote", "retire") else []

@@ -28,6 +28,7 @@ from . import (
     init,
     keystore,
     lab,
+    list_,
     plan,
     promote,
     remove,
@@ -52,6 +53,7 @@ keypin get https://api.example.com/ --certificate myCertificate.cer
 keypin check --cafile private-ca.pem
 keypin plan --adoption 30d --refresh 7d --lifetime 47d --rotate-every 1y
 keypin init
+keypin list
 keypin add api.example.com --from live
 keypin backup-key "api 2027"
 keypin export android -o network_security_config.xml
@@ -69,6 +71,7 @@ app.command("fetch", cls=Command, epilog=fetch.EXAMPLES)(fetch.fetch)
 app.command("convert", cls=Command, epilog=convert.EXAMPLES)(convert.convert)
 app.command("get", cls=Command, epilog=get.EXAMPLES)(get.get)
 app.command("init", cls=Command, epilog=init.EXAMPLES)(init.init)
+app.command("list", cls=Command, epilog=list_.EXAMPLES)(list_.list_)
 app.command("add", cls=Command, epilog=add.EXAMPLES)(add.add)
 app.command("remove", cls=Command, epilog=remove.EXAMPLES)(remove.remove)
 app.command("promote", cls=Command, epilog=promote.EXAMPLES)(promote.promote)
@@ -90,15 +93,16 @@ app.add_typer(lab.lab, name="lab")
 TASKS = {
     "Begin": ("demo",),
     "Look at servers and certificates": ("show", "fetch", "convert", "get"),
-    "Edit a pin file": ("init", "add", "remove", "promote", "retire", "backup-key"),
+    "Edit a pin file": ("init", "list", "add", "remove", "promote", "retire", "backup-key"),
     "Change keys without breaking clients": ("check", "plan", "deploy"),
     "Pin programs, and test them": ("run", "doctor", "lab"),
     "Take pins elsewhere": ("export", "import", "keystore"),
 }
-for task, names in TASKS.items():
-    for each in (*app.registered_commands, *app.registered_groups):
-        if each.name in names:
-            each.rich_help_panel = task
+TASK_OF = {name: task for task, names in TASKS.items() for name in names}
+for registered in app.registered_commands:
+    registered.rich_help_panel = TASK_OF.get(registered.name or "")
+for group in app.registered_groups:
+    group.rich_help_panel = TASK_OF.get(group.name or "")
 
 
 @app.callback(invoke_without_command=True)

@@ -69,6 +69,8 @@ def read_certificates(path: Path) -> CertificateFile:
         what = f"{others[0]}, not a certificate"
     else:
         what = f"not a certificate in DER or PEM ({problem})" if found is None else found.what
+    if found is None and path.suffix.lower() in (".toml", ".json"):
+        what = f"no certificate; what a pin file says: keypin list --pins {path}"
     advice = [f"{path}: {what}", mend(found, "PEM", str(path))]
     raise CommandError(ExitCode.BAD_FILE, ". ".join(filter(None, advice)))
 

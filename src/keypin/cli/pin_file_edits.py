@@ -34,6 +34,7 @@ __all__ = [
     "edit_pin_file",
     "moment",
     "prepare_edit",
+    "read_editable",
     "report_edit",
     "write_edit",
 ]
@@ -63,6 +64,15 @@ def moment(text: str | None) -> datetime | None:
         raise typer.BadParameter(str(error)) from None
 
 
+class Editable(NamedTuple):
+    """A pin file that is there and right, or only lacks hosts."""
+
+    data: bytes
+    text: str
+    form: Format
+    draft: Draft
+
+
 class Edit(NamedTuple):
     """A pin file as it is, and as it is to be."""
 
@@ -72,15 +82,11 @@ class Edit(NamedTuple):
     change: Change
 
 
-def prepare_edit(path: Path, change: Callable[[Draft], Change]) -> Edit:
-    """Read a pin file and change it in memory.
-
-    Args:
-        path: the file, TOML or JSON by its name.
-        change: what to make of its content.
+def read_editable(path: Path) -> Editable:
+    """Read a pin file, TOML or JSON by its name; in TOML it may be one without hosts.
 
     Raises:
-        CommandError: it cannot be read, or the edit makes no sense.
+        CommandError: it is not there, cannot be read, or is not right.
     """
     if not path.exists():
         raise CommandError(ExitCode.NO_FILE, f"no such file: {path}; make one: keypin init {path}")
@@ -92,11 +98,24 @@ def prepare_edit(path: Path, change: Callable[[Draft], Change]) -> Edit:
     data = read_file(path)
     try:
         text = data.decode("utf-8")
-        draft = read_draft(text, form, str(path))
+        return Editable(data, text, form, read_draft(text, form, str(path)))
     except UnicodeDecodeError:
         raise CommandError(ExitCode.BAD_FILE, f"{path} is not UTF-8") from None
     except PinFileError as error:
         raise CommandError(ExitCode.BAD_FILE, str(error)) from None
+
+
+def prepare_edit(path: Path, change: Callable[[Draft], Change]) -> Edit:
+    """Read a pin file and change it in memory.
+
+    Args:
+        path: the file, TOML or JSON by its name.
+        change: what to make of its content.
+
+    Raises:
+        CommandError: see `read_editable`; or the edit makes no sense.
+    """
+    data, text, form, draft = read_editable(path)
     try:
         made = change(draft)
         written = rewrite(text, form, str(path), made.draft)

@@ -27,6 +27,7 @@ __all__ = [
     "EditError",
     "EditRefused",
     "add_pin",
+    "describe",
     "find_host",
     "promote",
     "remove_host",
