@@ -74,7 +74,7 @@ def list_(
     _write_heading(page, pins, draft)
     for host in draft.hosts:
         page.line()
-        _write_host(page, draft, host, [note for note in notes if note.host == host.name], now)
+        _write_host(page, draft, host, notes[host.name], now)
     if not draft.hosts:
         page.line("It has no hosts yet, and programs refuse to load it. The next step:")
         page.line()
@@ -85,13 +85,18 @@ def list_(
 # What is due.
 
 
-def _notes(draft: Draft, now: datetime) -> list[Finding]:
-    """What needs attention, host by host, in the words of `keypin check --lint`."""
+def _notes(draft: Draft, now: datetime) -> dict[str, list[Finding]]:
+    """What needs attention, by host, in the words of `keypin check --lint`."""
+    notes: dict[str, list[Finding]] = {host.name: [] for host in draft.hosts}
     if not draft.hosts:
-        return []
+        return notes
     file = PinFile(draft.hosts, version=draft.version, defaults=draft.defaults)
-    found = [note for note in lint(file, now, SOON) if note.severity is not Severity.OK]
-    return [*found, *(note for host in draft.hosts for note in _changes_due(host, now))]
+    for note in lint(file, now, SOON):
+        if note.severity is not Severity.OK and note.host is not None:
+            notes[note.host].append(note)
+    for host in draft.hosts:
+        notes[host.name] += _changes_due(host, now)
+    return notes
 
 
 def _changes_due(host: HostEntry, now: datetime) -> Iterator[Finding]:
@@ -173,16 +178,15 @@ def _expiry(host: HostEntry, now: datetime) -> tuple[Part, ...]:
 # JSON.
 
 
-def _as_json(path: Path, draft: Draft, notes: list[Finding], now: datetime) -> dict[str, Any]:
+def _as_json(
+    path: Path, draft: Draft, notes: dict[str, list[Finding]], now: datetime
+) -> dict[str, Any]:
     return {
         "version": 1,
         "file": str(path),
         "file_version": draft.version,
         "unlisted": draft.defaults.unlisted,
-        "hosts": [
-            _host_as_json(draft, host, [note for note in notes if note.host == host.name], now)
-            for host in draft.hosts
-        ],
+        "hosts": [_host_as_json(draft, host, notes[host.name], now) for host in draft.hosts],
     }
 
 
