@@ -182,7 +182,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "two certificates": (CERTIFICATE * 2, f"{len(CERTIFICATE)} bytes after its end"),
     "a public key and more": (LEAF.key.spki + b"\n", "a public key"),
     "text": (b"hello", "not a certificate in DER"),
-    "zeros": (bytes(100), "not a certificate in DER"),
+    "zeros": (bytes(100), "nothing but zeros"),
     "a length that is not in its shortest form": (
         lengthened(CERTIFICATE),
         "tbsCertificate.*length",

@@ -6,6 +6,8 @@ import importlib.metadata
 import importlib.resources
 import json
 import os
+import pydoc
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -225,3 +227,22 @@ def test_an_expected_failure_is_not_a_skip(tmp_path: Path) -> None:
     done = run_tests(tmp_path, {"one": test}, no_skips="1")
     assert done.returncode == 0, done.stdout
     assert "1 passed, 1 xfailed" in done.stdout
+
+
+def test_help_shows_what_is_public_and_nothing_else() -> None:
+    """But for the names of modules, which pydoc lists whatever they are."""
+    text = pydoc.plain(pydoc.render_doc(keypin))
+    description, _, rest = text.partition("PACKAGE CONTENTS")
+    assert "PYTEST" not in text
+    assert "Pinner(pins).create_context()" in description
+    shown = set(re.findall(r"(?m)^ \|  (_[a-z]\w*)", rest))
+    of_named_tuples = {"_asdict", "_make", "_replace", "_fields", "_field_defaults"}
+    assert shown <= of_named_tuples  # which are public there
+    functions = set(re.findall(r"(?m)^    (\w+)\(.*\) -> ", rest[rest.index("FUNCTIONS") :]))
+    assert functions == {"find_error", "install", "installed"}
+
+
+def test_pytest_is_told_to_rewrite_nothing() -> None:
+    assert "PYTEST_DONT_REWRITE" in (keypin.__doc__ or "")
+    assert "create_context" in (keypin.__doc__ or "")
+    assert "something else" not in (keypin.__doc__ or "")

@@ -813,6 +813,123 @@ def test_a_bypass_is_a_failure(mispinned_server):
     assert "FAILED test_it.py::test_a_bypass_is_a_failure" in done.stdout
 
 
+APP = """
+import keypin
+
+class ApiClient:
+    def __init__(self, url, *, cafile, pins):
+        self.url = f"{url}/account"
+        self.context = keypin.Pinner(pins).create_context(cafile=cafile)
+
+    def account(self):
+        self.get(self.url, self.context)
+"""
+GETTERS = {
+    "urllib": """
+import urllib.request
+
+def get(self, url, context):
+    urllib.request.urlopen(url, context=context).close()
+""",
+    "urllib3": """
+import urllib3
+
+def get(self, url, context):
+    with urllib3.PoolManager(ssl_context=context, retries=False) as pool:
+        pool.request("GET", url)
+""",
+    "urllib3 with retries": """
+import urllib3
+
+def get(self, url, context):
+    with urllib3.PoolManager(ssl_context=context, retries=urllib3.Retry(1)) as pool:
+        pool.request("GET", url)
+""",
+    "requests": """
+import requests
+
+class Adapter(requests.adapters.HTTPAdapter):
+    def __init__(self, context):
+        self.context = context
+        super().__init__()
+
+    def init_poolmanager(self, *arguments, **more):
+        super().init_poolmanager(*arguments, **more, ssl_context=self.context)
+
+def get(self, url, context):
+    with requests.Session() as session:
+        session.mount("https://", Adapter(context))
+        session.get(url)
+""",
+    "httpx": """
+import httpx
+
+def get(self, url, context):
+    with httpx.Client(verify=context) as client:
+        client.get(url)
+""",
+    "httpx, asynchronous": """
+import asyncio, httpx
+
+def get(self, url, context):
+    async def ask():
+        async with httpx.AsyncClient(verify=context) as client:
+            await client.get(url)
+    asyncio.run(ask())
+""",
+    "httpx2": """
+import httpx2
+
+def get(self, url, context):
+    with httpx2.Client(verify=context) as client:
+        client.get(url)
+""",
+    "aiohttp": """
+import asyncio, aiohttp
+
+def get(self, url, context):
+    async def ask():
+        async with aiohttp.ClientSession() as session:
+            async with session.get(url, ssl=context) as response:
+                await response.read()
+    asyncio.run(ask())
+""",
+    "does not trust the authority": """
+import ssl, urllib.request
+
+def get(self, url, context):
+    urllib.request.urlopen(url, context=ssl.create_default_context()).close()
+""",
+    "unpinned": """
+import ssl, urllib.request
+
+def get(self, url, context):
+    context = ssl.create_default_context(cafile=context.cafile)
+    urllib.request.urlopen(url, context=context).close()
+""",
+}
+OTHERS = {"does not trust the authority": "2 failed", "unpinned": "1 failed, 1 passed"}
+
+
+def documented_pair() -> str:
+    page = (SRC.parent / "docs" / "self-test.md").read_text("utf-8")
+    [pair] = [block for block in re.findall(r"(?s)```py\n(.*?)```", page) if "myapp" in block]
+    return pair
+
+
+@pytest.mark.parametrize("library", GETTERS)
+def test_the_documented_pair_of_tests_holds_with_every_library(tmp_path, library):
+    """As it stands in the page; it fails for one that is not pinned, or does not work."""
+    get = GETTERS[library]
+    module = library.split()[0].strip(",")
+    if module in ("urllib3", "requests", "httpx", "httpx2", "aiohttp"):
+        pytest.importorskip(module)
+    app = APP.replace("(cafile=cafile)", "(cafile=cafile); self.context.cafile = cafile")
+    tmp_path.joinpath("myapp.py").write_text(f"{app}\n{get}\nApiClient.get = get\n")
+    done = run_pytest(tmp_path, documented_pair())
+    assert OTHERS.get(library, "2 passed") in done.stdout, done.stdout
+
+
 def test_a_failure_shows_the_report_and_not_the_inside_of_keypin(tmp_path):
     test = """
 import ssl, urllib.request

@@ -64,7 +64,20 @@ __all__ = [
     "installed",
 ]
 
-# Loaded before pytest where pins are in force as Python starts; there is nothing to rewrite for it.
-__doc__ = f"{__doc__ or ''}\nPYTEST_DONT_REWRITE\n"
+
+class _Docstring(str):
+    """Tells pytest, which looks there, that there is nothing to rewrite for it in this package.
+
+    keypin is loaded before pytest where pins are in force as Python starts. What people read says
+    nothing of it.
+    """
+
+    __slots__ = ()
+
+    def __contains__(self, text: str) -> bool:  # type: ignore[override]
+        return text == "PYTEST_DONT_REWRITE" or super().__contains__(text)
+
+
+__doc__ = _Docstring(__doc__ or "")
 
 __version__ = "0.1.0"

@@ -23,7 +23,7 @@ class Immutable:
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
-    def _fields(self) -> dict[str, object]:
+    def _values(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
@@ -44,11 +44,11 @@ class Immutable:
         return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
 
     def __hash__(self) -> int:
-        return hash(tuple(self._fields().values()))
+        return hash(tuple(self._values().values()))
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in self._fields().items())
+        shown = ", ".join(f"{name}={value!r}" for name, value in self._values().items())
         return f"{type(self).__name__}({shown})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return self._restore, (self._fields(),)
+        return self._restore, (self._values(),)

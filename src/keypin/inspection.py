@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ._default_context import default_context
+from ._pem_files import trusting_context
 from ._private_ssl import connection_of, sent_chain, verified_chain
 from .hostnames import normalise
 
@@ -79,8 +79,11 @@ def verifying_context(
         cafile: PEM file of the certificate authorities to trust; the system's if both are None.
         capath: directory of such files, named by OpenSSL's hash.
         strict_x509: see `Pinner.create_context`.
+
+    Raises:
+        OSError: `cafile` cannot be read, or (`ssl.SSLError`) is not PEM; the error says what it is.
     """
-    context = default_context(cafile, capath, strict_x509=strict_x509)
+    context = trusting_context(cafile, capath, strict_x509=strict_x509)
     context.hostname_checks_common_name = False
     return context
 

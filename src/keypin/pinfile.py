@@ -480,7 +480,7 @@ class _Reader:
 
 
 PROBLEMS = (HostnameError, PinFormatError, PinSetError)
-DEFAULTS = Defaults()._fields()
+DEFAULTS = Defaults()._values()
 NO_HOST = {
     **dict.fromkeys(field.HOST, None),
     "pins": (),

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, cast
 
 from . import _private_ssl, _process, _uncovered
 from ._context import guard_context
-from ._default_context import default_context
 from ._guard import LOCK, find_revived, take_copies, wait_until_cut
 from ._hangup import hang_up
+from ._pem_files import trusting_context
 from ._verdict_log import (
     log_approval,
     log_expired_pins,
@@ -102,8 +102,12 @@ class Pinner:
                 (`ssl.VERIFY_X509_STRICT`); if None, they must from Python 3.13 on, as
                 `ssl.create_default_context` has it. False accepts the certificates of older
                 private CAs there; authority, dates, host name and pins are checked as ever.
+
+        Raises:
+            OSError: `cafile` cannot be read; the error names it. `ssl.SSLError`, which is one, says
+                what the file is if it holds no certificates in PEM.
         """
-        context = default_context(cafile, capath, cadata, strict_x509=strict_x509)
+        context = trusting_context(cafile, capath, cadata, strict_x509=strict_x509)
         guard_context(_working(context), self, may_hold_client_certificate=False)
         return context
 

@@ -251,10 +251,10 @@ class Verdict(NamedTuple):
             # it may hold anything, and goes to logs and terminals
             host = cut(ascii(host[:LONGEST_HOST]), LONGEST_HOST)
         where = host if self.port is None else f"{host}:{self.port}"
-        lines = [f"{self._decision(where)}: {self.reason}"]
+        lines = [f"{_decision(self, where)}: {self.reason}"]
         if self.served:
             lines.append("  served, leaf first:")
-            lines += self._served_lines()
+            lines += _served_lines(self)
         if self.rule is not None and not self.rule.exclude:
             pattern = "every host" if self.rule.host is None else self.rule.host
             lines.append(f"  pinned for {pattern}, any one of ({self.rule.match}):")
@@ -272,30 +272,33 @@ class Verdict(NamedTuple):
                 lines.append("  " + REPORT_MODE)
         return "\n".join(lines)
 
-    def _decision(self, where: str) -> str:
-        if self.accepted and not self.matched:
-            return f"keypin, in report mode, let {where} pass"
-        return f"keypin {'accepted' if self.accepted else 'refused'} {where}"
 
-    def _served_lines(self) -> Iterator[str]:
-        left_out = 0
-        shown = 0
-        for pin, subject in self.served:
-            note = self._note(pin)
-            # of a long chain the first, and those that explain the decision
-            if shown < MOST_CERTIFICATES or (note and shown < MOST_CERTIFICATES + MOST_NOTED):
-                shown += 1
-                yield f"    {pin}  {cut(subject, LONGEST_SUBJECT)}{note}"
-            else:
-                left_out += 1
-        yield from and_more(left_out, "certificates")
+def _decision(verdict: Verdict, where: str) -> str:
+    if verdict.accepted and not verdict.matched:
+        return f"keypin, in report mode, let {where} pass"
+    return f"keypin {'accepted' if verdict.accepted else 'refused'} {where}"
 
-    def _note(self, pin: Pin) -> str:
-        if self.rule is not None and pin in self.rule.deny:
-            return "  <- denied"
-        if self.reason is Reason.NO_MATCH_LEAF and pin in self.expected:
-            return "  <- pinned, but only the leaf counts here"
-        return ""
+
+def _served_lines(verdict: Verdict) -> Iterator[str]:
+    left_out = 0
+    shown = 0
+    for pin, subject in verdict.served:
+        note = _note(verdict, pin)
+        # of a long chain the first, and those that explain the decision
+        if shown < MOST_CERTIFICATES or (note and shown < MOST_CERTIFICATES + MOST_NOTED):
+            shown += 1
+            yield f"    {pin}  {cut(subject, LONGEST_SUBJECT)}{note}"
+        else:
+            left_out += 1
+    yield from and_more(left_out, "certificates")
+
+
+def _note(verdict: Verdict, pin: Pin) -> str:
+    if verdict.rule is not None and pin in verdict.rule.deny:
+        return "  <- denied"
+    if verdict.reason is Reason.NO_MATCH_LEAF and pin in verdict.expected:
+        return "  <- pinned, but only the leaf counts here"
+    return ""
 
 
 class PinSet(Immutable):

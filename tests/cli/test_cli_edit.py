@@ -595,8 +595,8 @@ def test_a_version_that_cannot_be_raised_is_an_error(keypin, file):
     ("name", "content", "code", "said"),
     [
         ("gone.toml", None, 66, "no such file: gone.toml; make one: keypin init gone.toml"),
-        ("pins.yaml", b"", 64, "ends in .toml or .json"),
-        ("folder.toml", "folder", 65, "folder.toml is not a file"),
+        ("pins.yaml", b"", 65, "ends in .toml or .json"),
+        ("folder.toml", "folder", 66, "cannot read folder.toml: Is a directory"),
         ("latin.toml", b"# \xe4", 65, "latin.toml is not UTF-8"),
         ("empty.toml", b"", 65, "empty.toml: empty"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import pty
+import re
 import shutil
 import signal
 import stat
@@ -370,7 +371,8 @@ def typing(tmp_path: Path, clean_environment: dict[str, str]) -> Callable[..., t
         try:
             while piece := os.read(terminal, 65536):
                 written += piece
-                if lines and written.count(b": ") > len(typed) - len(lines):
+                asked = len(re.findall(rb"(?:characters|again): ", written))
+                if lines and asked > len(typed) - len(lines):
                     os.write(terminal, lines.pop(0))
         except OSError:  # how Linux says that the other end is closed
             pass
@@ -386,9 +388,21 @@ def test_the_passphrase_is_asked_for_twice_and_never_seen(typing, pins, tmp_path
     line = f"{PASSPHRASE}\n".encode()
     code, seen = typing(line, line)
     assert code == 0, seen
-    assert "Passphrase of the new key: " in seen
+    assert "Passphrase of the new key, at least 12 characters: " in seen
     assert "The same again: " in seen
     assert PASSPHRASE not in seen
+    data = tmp_path.joinpath("spare.key.pem").read_bytes()
+    assert pin_of_private_key(data, PASSPHRASE) == published(pins).pin
+
+
+RIGHT, ANOTHER = f"{PASSPHRASE}\n".encode(), b"correct horse battery stable\n"
+
+
+def test_a_passphrase_that_will_not_do_is_asked_for_again(typing, pins, tmp_path):
+    code, seen = typing(b"short\n", RIGHT, ANOTHER, RIGHT, RIGHT)
+    assert code == 0, seen
+    assert "keypin: the passphrase: shorter than 12 characters" in seen
+    assert "keypin: the two passphrases differ" in seen
     data = tmp_path.joinpath("spare.key.pem").read_bytes()
     assert pin_of_private_key(data, PASSPHRASE) == published(pins).pin
 
@@ -396,13 +410,14 @@ def test_the_passphrase_is_asked_for_twice_and_never_seen(typing, pins, tmp_path
 @pytest.mark.parametrize(
     ("typed", "code"),
     [
-        ([f"{PASSPHRASE}\n".encode(), b"correct horse battery stable\n"], 64),
-        ([b"short\n"], 64),
+        ([RIGHT, ANOTHER] * 3, 64),
+        ([b"short\n"] * 3, 64),
         ([b"\x04"], 64),
+        ([b"short\n", b"\x04"], 64),
         ([b"\x03"], 130),
-        ([f"{PASSPHRASE}\n".encode(), b"\x03"], 130),
+        ([RIGHT, b"\x03"], 130),
     ],
-    ids=["differ", "short", "end of file", "Ctrl-C", "Ctrl-C at the second"],
+    ids=["differ", "short", "end of file", "and then it", "Ctrl-C", "Ctrl-C at the second"],
 )
 def test_a_passphrase_that_is_not_given_leaves_nothing(typing, pins, tmp_path, typed, code):
     ended, seen = typing(*typed)

@@ -350,7 +350,7 @@ def test_on_a_terminal_both_passphrases_are_asked_for(make, tmp_path, credential
     text = credential.key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encrypted)
     tmp_path.joinpath("old.pem").write_bytes(text)
     monkeypatch.delenv("KEYPIN_PASSPHRASE")
-    answers = iter(["old secret", PASSPHRASE, PASSPHRASE])
+    answers = iter(["wrong", "old secret", "short", PASSPHRASE, "another", PASSPHRASE, PASSPHRASE])
     asked = []
 
     def ask(prompt: str) -> str:
@@ -358,9 +358,13 @@ def test_on_a_terminal_both_passphrases_are_asked_for(make, tmp_path, credential
         return next(answers)
 
     monkeypatch.setattr("getpass.getpass", ask)
-    assert make(credential, "--key", "old.pem").code == 0
-    assert asked[0] == "Passphrase of old.pem: "
-    assert len(asked) == 3
+    ended = make(credential, "--key", "old.pem")
+    assert ended.code == 0
+    assert asked[:2] == ["Passphrase of old.pem: "] * 2
+    assert asked[2] == "Passphrase of the new store, at least 12 characters: "
+    assert len(asked) == 7
+    for said in ("not with this passphrase", "shorter than 12 characters", "passphrases differ"):
+        assert said in ended.error
     assert chain_of(tmp_path / "server.p12") == list(credential.chain)
 
 
@@ -493,7 +497,7 @@ def test_a_renewal_that_keeps_the_key_keeps_the_pin(make, tmp_path, credential):
 def test_a_file_that_appears_meanwhile_is_left(make, tmp_path, credential, monkeypatch):
     store = tmp_path / "server.p12"
 
-    def ask(_: object) -> str:
+    def ask(*_: object) -> str:
         store.write_text("another's")
         return PASSPHRASE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -14,14 +15,14 @@ from typer.testing import CliRunner
 
 from keypin import MissingExtra, __version__
 from keypin.cli import ExitCode, findings
-from keypin.cli.app import app, main
+from keypin.cli.app import TASKS, app, main
 from keypin.lab import Http, Server
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "command-line.md"
 COMMANDS = [
     *("demo", "run", "doctor", "show", "fetch", "convert", "get"),
     *("check", "deploy", "plan", "export", "import"),
-    *("init", "add", "remove", "promote", "retire", "backup-key"),
+    *("init", "list", "add", "remove", "promote", "retire", "backup-key"),
     *("lab list", "lab run", "lab serve"),
 ]
 GROUPS = ["lab"]
@@ -40,12 +41,57 @@ def command_named(name: str) -> Any:
     return commands(group)[command]
 
 
+def by_task(text: str) -> dict[str, list[str]]:
+    """The commands that the help lists under each heading."""
+    _, *sections = text.partition("\nExamples:")[0].split("\n\n")
+    listed = [section.strip("\n").splitlines() for section in sections if ":\n" in section]
+    return {lines[0]: lines[1:] for lines in listed if lines[0] != "Options:"}
+
+
+def test_help_groups_the_commands_by_task(keypin):
+    tasks = by_task(keypin("--help").text)
+    assert "Commands:" not in tasks  # where what has no task would stand
+    assert len(tasks) >= 5
+    named = [name for names in TASKS.values() for name in names]
+    assert sorted(named) == sorted(commands())
+    found = {heading.rstrip(":"): [line.split()[0] for line in tasks[heading]] for heading in tasks}
+    assert {task: sorted(names) for task, names in found.items()} == {
+        task: sorted(names) for task, names in TASKS.items()
+    }
+
+
+def complete(*words: str, tmp_path: Path) -> list[str]:
+    """What bash offers for the last word, by the script that --show-completion prints."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    script = """
+        shopt -s expand_aliases
+        eval "$(keypin --show-completion)" || exit 3
+        complete -p keypin > /dev/null || exit 4
+        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
+        _keypin_completion keypin "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+        printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", "keypin", *words],
+        env={**os.environ, "PATH": path}, cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no bash")
+def test_bash_completes_commands_and_options(tmp_path):
+    assert complete("p", tmp_path=tmp_path) == ["promote", "plan"]
+    assert complete("lab", "s", tmp_path=tmp_path) == ["serve"]
+    assert complete("retire", "--rev", tmp_path=tmp_path) == ["--revoke"]
+    assert complete("retire", "--nonsense", tmp_path=tmp_path) == []
+
+
 def test_help_lists_the_commands_and_has_examples(keypin):
     ended = keypin("--help")
     assert (ended.code, ended.error) == (0, "")
-    _, _, after = ended.text.partition("Commands:\n")
-    listed = after.partition("\n\n")[0].splitlines()
-    assert {line.split()[0] for line in listed} == set(commands())
+    listed = [line for lines in by_task(ended.text).values() for line in lines]
+    assert [line.split()[0] for line in listed] == list(commands())
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
     _, _, examples = ended.text.partition("Examples:\n")
     assert examples.splitlines()

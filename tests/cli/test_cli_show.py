@@ -383,7 +383,10 @@ def test_text_around_pem_is_passed_over_and_what_else_is_there_is_named(
 NO_CERTIFICATES = {
     "nothing": (b"", "an empty file"),
     "text": (b"hello", "not a certificate in DER or PEM (Certificate: expected tag 0x30"),
-    "half a PEM": (b"-----BEGIN CERTIFICATE-----\nAAAA\n", "PEM text without its end"),
+    "half a PEM": (
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n",
+        "PEM text (CERTIFICATE) without its end",
+    ),
     "no base64": (
         b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----",
         "certificate 1 is not base64",

@@ -201,13 +201,20 @@ def test_certificates_are_read_for_the_hosts_that_are_named(name):
 
 
 @BOTH
+def test_a_folder_of_pem_files_is_told_how_to_make_them_der(name):
+    """As people have them from a browser or a certificate authority."""
+    with pytest.raises(FormatError, match=r"b\.pem is PEM .*To mend it: .*b\.pem"):
+        import_from(name, {"b.pem": pinned().chain_pem}, ["a.example"])
+
+
+@BOTH
 @pytest.mark.parametrize(
     ("files", "hosts", "why"),
     [
         ({"a.pem": b""}, ["a.example"], "no .cer files"),
         ({}, ["a.example"], "no .cer files"),
         ({"a.cer": b"-----BEGIN CERTIFICATE-----"}, ["a.example"], "a.cer: PEM text"),
-        ({"b.pem": b"-----BEGIN CERTIFICATE-----"}, ["a.example"], r"b.pem is PEM text .*convert"),
+        ({"b.pem": b"-----BEGIN CERTIFICATE-----"}, ["a.example"], "b.pem is PEM text"),
         ({"a.cer": b"hello"}, ["a.example"], "a.cer: not an X.509 certificate in DER"),
         ({"a.cer": None}, [], "give each with --host"),
         ({"a.cer": None}, ["a b"], "--host: not a host name"),

@@ -59,12 +59,12 @@ def altered(rule: Rule, draw: st.DataObject) -> Rule | None:
         return None
     if what == "pattern":
         domain = rule.host.rpartition("*.")[2]
-        return Rule(**{**rule._fields(), "host": draw.draw(st.sampled_from(ALL_KINDS)) + domain})
+        return Rule(**{**rule._values(), "host": draw.draw(st.sampled_from(ALL_KINDS)) + domain})
     if rule.exclude or what == "nothing":
         return rule
     if what == "exclude":
         return Rule(rule.host, exclude=True)
-    return Rule(**{**rule._fields(), **CHANGES[what](rule)})
+    return Rule(**{**rule._values(), **CHANGES[what](rule)})
 
 
 CHANGES = {

@@ -25,8 +25,8 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from .._default_context import default_context
 from .._der import DerError, name_text, read_certificate
+from .._pem_files import trusting_context
 from .._private_ssl import connection_of, verified_chain
 from ..errors import CertificateFormatError
 from ..pinset import subject_of
@@ -119,7 +119,7 @@ class TrustStore:
     @classmethod
     def system(cls) -> TrustStore:
         """What `ssl.create_default_context` trusts on this machine."""
-        return cls("", _all_of(default_context(), ssl.get_default_verify_paths().capath))
+        return cls("", _all_of(trusting_context(), ssl.get_default_verify_paths().capath))
 
     @classmethod
     def of_folder(cls, folder: Path) -> TrustStore:

@@ -28,6 +28,7 @@ from . import (
     init,
     keystore,
     lab,
+    list_,
     plan,
     promote,
     remove,
@@ -52,6 +53,7 @@ keypin get https://api.example.com/ --certificate myCertificate.cer
 keypin check --cafile private-ca.pem
 keypin plan --adoption 30d --refresh 7d --lifetime 47d --rotate-every 1y
 keypin init
+keypin list
 keypin add api.example.com --from live
 keypin backup-key "api 2027"
 keypin export android -o network_security_config.xml
@@ -68,23 +70,39 @@ app.command("show", cls=Command, epilog=show.EXAMPLES)(show.show)
 app.command("fetch", cls=Command, epilog=fetch.EXAMPLES)(fetch.fetch)
 app.command("convert", cls=Command, epilog=convert.EXAMPLES)(convert.convert)
 app.command("get", cls=Command, epilog=get.EXAMPLES)(get.get)
-app.command("check", cls=Command, epilog=check.EXAMPLES)(check.check)
-app.command("plan", cls=Command, epilog=plan.EXAMPLES)(plan.plan)
 app.command("init", cls=Command, epilog=init.EXAMPLES)(init.init)
+app.command("list", cls=Command, epilog=list_.EXAMPLES)(list_.list_)
 app.command("add", cls=Command, epilog=add.EXAMPLES)(add.add)
 app.command("remove", cls=Command, epilog=remove.EXAMPLES)(remove.remove)
 app.command("promote", cls=Command, epilog=promote.EXAMPLES)(promote.promote)
 app.command("retire", cls=Command, epilog=retire.EXAMPLES)(retire.retire)
 app.command("backup-key", cls=Command, epilog=backup_key.EXAMPLES)(backup_key.backup_key)
+app.command("check", cls=Command, epilog=check.EXAMPLES)(check.check)
+app.command("plan", cls=Command, epilog=plan.EXAMPLES)(plan.plan)
+app.command("deploy", cls=Command, epilog=deploy.EXAMPLES)(deploy.deploy)
 app.command("export", cls=Command, epilog=export.EXAMPLES)(export.export)
 app.command("import", cls=Command, epilog=import_.EXAMPLES)(import_.import_)
-app.command("deploy", cls=Command, epilog=deploy.EXAMPLES)(deploy.deploy)
 app.command("keystore", cls=Command, epilog=keystore.EXAMPLES)(keystore.keystore)
 app.command("run", cls=Command, epilog=run.EXAMPLES, context_settings=run.SETTINGS)(run.run)
 app.command("doctor", cls=Command, epilog=doctor.EXAMPLES, context_settings=doctor.SETTINGS)(
     doctor.doctor
 )
 app.add_typer(lab.lab, name="lab")
+
+# what --help lists together; in the order of the lines above
+TASKS = {
+    "Begin": ("demo",),
+    "Look at servers and certificates": ("show", "fetch", "convert", "get"),
+    "Edit a pin file": ("init", "list", "add", "remove", "promote", "retire", "backup-key"),
+    "Change keys without breaking clients": ("check", "plan", "deploy"),
+    "Pin programs, and test them": ("run", "doctor", "lab"),
+    "Take pins elsewhere": ("export", "import", "keystore"),
+}
+TASK_OF = {name: task for task, names in TASKS.items() for name in names}
+for registered in app.registered_commands:
+    registered.rich_help_panel = TASK_OF.get(registered.name or "")
+for group in app.registered_groups:
+    group.rich_help_panel = TASK_OF.get(group.name or "")
 
 
 @app.callback(invoke_without_command=True)

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._der import DerError, read_certificate
-from ..certificate_file import describe_other_format
+from .._other_formats import mend, recognise
 from .exit_codes import CommandError, ExitCode
 from .files import read_file
 
@@ -64,13 +64,15 @@ def read_certificates(path: Path) -> CertificateFile:
             others.append(_in_words(label))
     if certificates:
         return CertificateFile("PEM", tuple(certificates), tuple(others))
+    found = recognise(data)
     if others:
-        found = f"{others[0]}, not a certificate"
-    elif b"-----BEGIN " in data:
-        found = "PEM text without its end"
+        what = f"{others[0]}, not a certificate"
     else:
-        found = describe_other_format(data) or f"not a certificate in DER or PEM ({problem})"
-    raise CommandError(ExitCode.BAD_FILE, f"{path}: {found}")
+        what = f"not a certificate in DER or PEM ({problem})" if found is None else found.what
+    if found is None and path.suffix.lower() in (".toml", ".json"):
+        what = f"no certificate; what a pin file says: keypin list --pins {path}"
+    advice = [f"{path}: {what}", mend(found, "PEM", str(path))]
+    raise CommandError(ExitCode.BAD_FILE, ". ".join(filter(None, advice)))
 
 
 def pem(der: bytes) -> bytes:
@@ -87,8 +89,9 @@ def _decoded(encoded: bytes, which: str) -> bytes:
         raise CommandError(ExitCode.BAD_FILE, f"{which} is not base64") from None
     problem = _problem(der)
     if problem is not None:
-        found = describe_other_format(der) or f"not a certificate in DER ({problem})"
-        raise CommandError(ExitCode.BAD_FILE, f"{which} is {found}")
+        found = recognise(der)
+        what = f"not a certificate in DER ({problem})" if found is None else found.what
+        raise CommandError(ExitCode.BAD_FILE, f"{which} is {what}")
     return der
 
 

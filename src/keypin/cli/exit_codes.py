@@ -34,7 +34,7 @@ class ExitCode(IntEnum):
     BAD_FILE = 65
     """a file is not what it should be"""
     NO_FILE = 66
-    """a file is not there, or cannot be read"""
+    """a file that is to be read is not there, or cannot be read, whatever the command"""
     MISSING_EXTRA = 69
     """keypin[cli] is not installed"""
     RELOAD_FAILED = 71

@@ -16,6 +16,7 @@ import httpx2
 import typer
 
 from .. import __version__
+from .._pem_files import load_client_certificate
 from ..certificate_file import read_server_certificate
 from ..errors import (
     CertificateFormatError,
@@ -260,13 +261,9 @@ def _load_client_certificate(context: ssl.SSLContext, certificate: Path, key: Pa
         if file is not None:
             read_file(file)  # for its errors, which name the file
     try:
-        context.load_cert_chain(certificate, key)
+        load_client_certificate(context, certificate, key)
     except ssl.SSLError as error:
-        where = certificate if key is None else f"{certificate} and {key}"
-        reason = (error.reason or str(error)).replace("_", " ").lower()
-        raise CommandError(
-            ExitCode.BAD_FILE, f"{where}: not a certificate and its private key in PEM ({reason})"
-        ) from None
+        raise CommandError(ExitCode.BAD_FILE, f"client certificate {error}") from None
 
 
 def _client(context: ssl.SSLContext, timeout: float, *, follow_redirects: bool) -> httpx2.Client:

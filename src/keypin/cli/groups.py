@@ -14,7 +14,19 @@ __all__ = ["Command", "Group", "help_unless_invoked", "new_group"]
 
 
 class Group(TyperGroup):
-    """Several commands; the help ends in examples, the epilog."""
+    """Several commands, listed by task; the help ends in examples, the epilog."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands, those of each help panel under its name."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        room = formatter.width - 6 - max(map(len, self.commands))
+        for name, command in self.commands.items():
+            panel = getattr(command, "rich_help_panel", None) or "Commands"
+            panels.setdefault(panel, []).append((name, command.get_short_help_str(room)))
+        width = max(map(len, self.commands))
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl([(f"{name:<{width}}", help_) for name, help_ in rows])
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the examples."""
@@ -42,7 +54,6 @@ def new_group(examples: str) -> typer.Typer:
     """
     return typer.Typer(
         cls=Group,
-        add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

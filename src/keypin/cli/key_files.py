@@ -25,7 +25,7 @@ from .._der import (
     read_certificate,
     read_public_key,
 )
-from ..certificate_file import describe_other_format
+from .._other_formats import mend, recognise
 from ..checking.candidate import public_half
 from ..errors import CertificateFormatError, PinFormatError
 from ..pin import Pin
@@ -78,13 +78,15 @@ def read_key(path: Path, depth: int = 0) -> FoundKey:
         raise CommandError(ExitCode.USAGE, f"{path} holds no certificate: there is no depth")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of cryptography, over keys that it will refuse one day
-        found = list(_in_pem(path, data) if labels else _in_der(path, data))
-    if not found:
-        what = None if labels else describe_other_format(data)
-        raise _bad(path, what or "neither a certificate nor a request nor a key")
-    if len({key.pin for key in found}) > 1:
+        keys = list(_in_pem(path, data) if labels else _in_der(path, data))
+    if not keys:
+        found = None if labels else recognise(data)
+        what = "neither a certificate nor a request nor a key" if found is None else found.what
+        advice = [what, mend(found, "PEM", str(path))]
+        raise _bad(path, ". ".join(filter(None, advice)))
+    if len({key.pin for key in keys}) > 1:
         raise _bad(path, "several keys; put the one to pin in a file of its own")
-    return found[0]
+    return keys[0]
 
 
 def pin_of_request(der: bytes) -> Pin:

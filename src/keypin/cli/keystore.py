@@ -180,7 +180,7 @@ def _not_verified(chain: tuple[bytes, ...], why: str) -> str:
 
 def _store_passphrase(file: Path | None) -> str:
     """Get a passphrase that Java can read from its configuration, and decrypt with."""
-    passphrase = new_passphrase(file)
+    passphrase = new_passphrase(file, "store")
     if not (passphrase.isascii() and passphrase.isprintable()):
         raise CommandError(
             ExitCode.USAGE, "the passphrase has other characters than ASCII, which Java refuses"

@@ -106,16 +106,13 @@ def _trusted_certificates(cafile: Path) -> tuple[bytes, ...]:
 
 @contextmanager
 def authority_errors(cafile: Path | None, capath: Path | None) -> Iterator[None]:
-    """Turn what `ssl` raises for --cafile and --capath into errors that name them."""
+    """Turn errors over --cafile and --capath into those of commands."""
     if capath is not None and not capath.is_dir():
         raise CommandError(ExitCode.NO_FILE, f"no such folder: {capath} (--capath)")
     try:
         yield
-    except ssl.SSLError:
-        raise CommandError(
-            ExitCode.BAD_FILE,
-            f"{cafile} (--cafile): no certificates in PEM; keypin convert turns DER into PEM",
-        ) from None
+    except ssl.SSLError as error:
+        raise CommandError(ExitCode.BAD_FILE, f"--cafile {error}") from None
     except FileNotFoundError:
         raise CommandError(ExitCode.NO_FILE, f"no such file: {cafile} (--cafile)") from None
     except OSError as error:

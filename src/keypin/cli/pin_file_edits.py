@@ -34,6 +34,7 @@ __all__ = [
     "edit_pin_file",
     "moment",
     "prepare_edit",
+    "read_editable",
     "report_edit",
     "write_edit",
 ]
@@ -63,6 +64,15 @@ def moment(text: str | None) -> datetime | None:
         raise typer.BadParameter(str(error)) from None
 
 
+class Editable(NamedTuple):
+    """A pin file that is there and right, or only lacks hosts."""
+
+    data: bytes
+    text: str
+    form: Format
+    draft: Draft
+
+
 class Edit(NamedTuple):
     """A pin file as it is, and as it is to be."""
 
@@ -70,6 +80,29 @@ class Edit(NamedTuple):
     old: bytes
     new: bytes
     change: Change
+
+
+def read_editable(path: Path) -> Editable:
+    """Read a pin file, TOML or JSON by its name; in TOML it may be one without hosts.
+
+    Raises:
+        CommandError: it is not there, cannot be read, or is not right.
+    """
+    if not path.exists():
+        raise CommandError(ExitCode.NO_FILE, f"no such file: {path}; make one: keypin init {path}")
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise CommandError(ExitCode.BAD_FILE, f"a pin file's name ends in .toml or .json: {path}")
+    if not path.is_file() and not path.is_dir():
+        raise CommandError(ExitCode.BAD_FILE, f"{path} is not a file")
+    data = read_file(path)
+    try:
+        text = data.decode("utf-8")
+        return Editable(data, text, form, read_draft(text, form, str(path)))
+    except UnicodeDecodeError:
+        raise CommandError(ExitCode.BAD_FILE, f"{path} is not UTF-8") from None
+    except PinFileError as error:
+        raise CommandError(ExitCode.BAD_FILE, str(error)) from None
 
 
 def prepare_edit(path: Path, change: Callable[[Draft], Change]) -> Edit:
@@ -80,23 +113,9 @@ def prepare_edit(path: Path, change: Callable[[Draft], Change]) -> Edit:
         change: what to make of its content.
 
     Raises:
-        CommandError: it cannot be read, or the edit makes no sense.
+        CommandError: see `read_editable`; or the edit makes no sense.
     """
-    form = FORMATS.get(path.suffix.lower())
-    if form is None:
-        raise CommandError(ExitCode.USAGE, f"a pin file's name ends in .toml or .json: {path}")
-    if not path.exists():
-        raise CommandError(ExitCode.NO_FILE, f"no such file: {path}; make one: keypin init {path}")
-    if not path.is_file():
-        raise CommandError(ExitCode.BAD_FILE, f"{path} is not a file")
-    data = read_file(path)
-    try:
-        text = data.decode("utf-8")
-        draft = read_draft(text, form, str(path))
-    except UnicodeDecodeError:
-        raise CommandError(ExitCode.BAD_FILE, f"{path} is not UTF-8") from None
-    except PinFileError as error:
-        raise CommandError(ExitCode.BAD_FILE, str(error)) from None
+    data, text, form, draft = read_editable(path)
     try:
         made = change(draft)
         written = rewrite(text, form, str(path), made.draft)

@@ -13,11 +13,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from .certificate_files import PEM_BLOCK
 from .exit_codes import CommandError, ExitCode
 from .files import read_file
-from .passphrases import _asked, _only_line
+from .output import complain
+from .passphrases import TRIES, _asked, _only_line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
     from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12PrivateKeyTypes
 
 __all__ = ["read_private_key"]
@@ -49,18 +51,8 @@ def read_private_key(path: Path, passphrase_file: Path | None) -> PKCS12PrivateK
         raise CommandError(
             ExitCode.USAGE, f"{path} is not encrypted: what is --key-passphrase-file for?"
         )
-    passphrase = _key_passphrase(path, passphrase_file) if encrypted else None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of keys that cryptography will refuse one day
-            private = load_pem_private_key(
-                keys[0][0], None if passphrase is None else passphrase.encode()
-            )
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        why = "not with this passphrase" if encrypted else str(error)
-        raise CommandError(
-            ExitCode.BAD_FILE, f"{path}: a private key that cannot be read: {why}"
-        ) from None
+    pem = keys[0][0]
+    private = _decrypted(path, pem, passphrase_file) if encrypted else _loaded(path, pem, None)
     if isinstance(private, rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey):
         return private
     if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name in CURVES:
@@ -71,11 +63,35 @@ def read_private_key(path: Path, passphrase_file: Path | None) -> PKCS12PrivateK
     )
 
 
-def _key_passphrase(path: Path, file: Path | None) -> str:
+def _decrypted(path: Path, pem: bytes, file: Path | None) -> PrivateKeyTypes:
+    """Read an encrypted key; a terminal is asked again if its passphrase is another."""
     if file is not None:
-        return _only_line(file)
+        return _loaded(path, pem, _only_line(file))
     if VARIABLE in os.environ:
-        return os.environ[VARIABLE]
+        return _loaded(path, pem, os.environ[VARIABLE])
+    for _ in range(TRIES - 1):
+        try:
+            return _loaded(path, pem, _asked_for(path))
+        except CommandError as error:
+            if error.code != ExitCode.BAD_FILE:
+                raise
+            complain(error.message)
+    return _loaded(path, pem, _asked_for(path))
+
+
+def _loaded(path: Path, pem: bytes, passphrase: str | None) -> PrivateKeyTypes:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of keys that cryptography will refuse one day
+            return load_pem_private_key(pem, None if passphrase is None else passphrase.encode())
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        why = str(error) if passphrase is None else "not with this passphrase"
+        raise CommandError(
+            ExitCode.BAD_FILE, f"{path}: a private key that cannot be read: {why}"
+        ) from None
+
+
+def _asked_for(path: Path) -> str:
     try:
         return _asked(f"Passphrase of {path}: ")
     except CommandError:

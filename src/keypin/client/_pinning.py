@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from .._other_formats import mend, recognise
+from .._pem_files import load_client_certificate
 from ..certificate_file import pins_from_files
 from ..errors import (
     CertificateFormatError,
@@ -115,9 +117,9 @@ class PinnedClient(ABC):
         )
         context = self._pinner.create_context(**_authorities(cafile), strict_x509=strict_x509)
         if isinstance(client_certificate, tuple):
-            context.load_cert_chain(*client_certificate)
+            load_client_certificate(context, *client_certificate)
         elif client_certificate is not None:
-            context.load_cert_chain(client_certificate)
+            load_client_certificate(context, client_certificate)
         if options.get("http2"):
             silence_header_logs()
         options["cookies"] = sendable_cookies(options.get("cookies"))
@@ -188,9 +190,14 @@ def _authorities(cafile: str | PathLike[str] | Traversable | None) -> dict[str, 
     """The authorities to trust, as a context takes them: an app's resources may be no files."""
     if cafile is None or isinstance(cafile, str | PathLike):
         return {"cafile": cafile}
-    text = cafile.read_bytes().decode("ascii", "ignore")  # comments may be in any letters
+    data = cafile.read_bytes()
+    text = data.decode("ascii", "ignore")  # comments may be in any letters
     if "-----BEGIN " not in text:  # and none at all would stand for the system's
-        raise CertificateFormatError(f"{cafile.name}: no certificate authorities in PEM")
+        found = recognise(data)
+        what = "" if found is None else f": {found.what}"
+        said = [f"{cafile.name}: no certificate authorities in PEM{what}"]
+        said += filter(None, [mend(found, "PEM", cafile.name)])
+        raise CertificateFormatError(". ".join(said))
     return {"cadata": text}
 
 

@@ -115,6 +115,9 @@ class TomlText:
 
     def remove_host(self, host: int) -> None:
         """Remove a host, with the comments among its fields and behind them."""
+        if self._is_in_pieces(self._node(("host", host))):
+            for pin in reversed(self._node(("host", host, "pins")).children):
+                self.remove_pin(host, int(pin))
         self._remove(("host",), host)
 
     def remove_pin(self, host: int, pin: int) -> None:
@@ -151,11 +154,13 @@ class TomlText:
         else:
             self._replace(anchor.end, anchor.end, f", {name} = {written}")
 
+    def _is_in_pieces(self, section: Node) -> bool:
+        """Whether something else stands between a section and those below it."""
+        others = self._root.children.values()
+        return any(section.key < other.key < _end(section) for other in others)
+
     def _remove_section(self, section: Node) -> None:
         """Remove `[[host]]` or `[[host.pins]]`, from its header to the last of its fields."""
-        others = self._root.children.values()
-        if any(section.key < other.key < _end(section) for other in others):
-            raise LayoutError("another section stands between what is to be removed")
         start = self._line_start(section.key)
         rest = _match(REST_OF_LINE, self.text, _end(section))
         end = _match(LINE_END, self.text, rest.end()).end()
@@ -180,8 +185,8 @@ class TomlText:
         if rest is None:
             self._say(f"{before} {new}{after}")
         else:
-            line = self._newline + self._indent(start) + new
-            self._say(before + rest[0] + line + after[rest.end() :])
+            self._say(before + after)
+            self._insert_below(len(before), [self._indent(start) + new])
 
     def _remove_element(self, array: Node, index: int) -> None:
         element = array.children[index]
@@ -215,8 +220,12 @@ class TomlText:
 
     def _insert_below(self, position: int, lines: list[str]) -> None:
         """Insert lines below the line on which a value ends."""
-        end = _match(REST_OF_LINE, self.text, position).end()
-        self._replace(end, end, "".join(self._newline + line for line in lines))
+        rest = _match(REST_OF_LINE, self.text, position).end()
+        end = _match(LINE_END, self.text, rest).end()
+        if end == rest:  # the last line, which has no end
+            self._replace(end, end, "".join(self._newline + line for line in lines))
+        else:
+            self._replace(end, end, "".join(line + self._newline for line in lines))
 
     def _line_start(self, position: int) -> int:
         return self.text.rfind("\n", 0, position) + 1

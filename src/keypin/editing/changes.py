@@ -27,6 +27,7 @@ __all__ = [
     "EditError",
     "EditRefused",
     "add_pin",
+    "describe",
     "find_host",
     "promote",
     "remove_host",
@@ -431,14 +432,14 @@ def _with_roles(host: HostEntry, roles: Mapping[Pin, str]) -> HostEntry:
         [
             entry
             if entry.pin not in roles
-            else PinEntry(**{**entry._fields(), "role": roles[entry.pin]})  # type: ignore[arg-type]
+            else PinEntry(**{**entry._values(), "role": roles[entry.pin]})  # type: ignore[arg-type]
             for entry in host.pins
         ],
     )
 
 
 def _changed(host: HostEntry, **fields: object) -> HostEntry:
-    return HostEntry(**{**host._fields(), **fields})  # type: ignore[arg-type]
+    return HostEntry(**{**host._values(), **fields})  # type: ignore[arg-type]
 
 
 def _change(draft: Draft, host: HostEntry, done: Iterable[str], warnings: Iterable[str]) -> Change:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..certificate_file import describe_other_format
+from .._other_formats import mend, recognise
 from ..errors import CertificateFormatError
 from ..pin import Pin
 from ..pinfile import HostEntry
@@ -78,12 +78,14 @@ def read_certificates(files: Files, hosts: Sequence[str], match: Match | None) -
             try:
                 found[Pin.from_certificate(content)] = None
             except CertificateFormatError as error:
-                raise FormatError(describe_other_format(content) or str(error), name) from None
+                other = recognise(content)
+                said = [str(error) if other is None else other.what, mend(other, "DER", name)]
+                raise FormatError(". ".join(filter(None, said)), name) from None
     if not found:
         others = [
-            f"; {name} is {what}, which keypin convert can change"
+            f"; {name} is {other.what}. {mend(other, 'DER', name)}"
             for name, content in files.items()
-            if (what := describe_other_format(content)) and what.startswith("PEM")
+            if (other := recognise(content)) and other.what.startswith("PEM")
         ]
         raise FormatError(f"no {SUFFIX} files in the folder{''.join(others[:1])}")
     if not hosts:
