@@ -18,7 +18,7 @@ from . import _pinfile_fields as field
 from ._atomic_file import written_atomically
 from ._immutable import Immutable
 from ._pinfile_checks import file_problems, host_problems
-from ._pinfile_fields import SCHEMA, Format, Role, show
+from ._pinfile_fields import NEWEST_SCHEMA, SCHEMA, SCHEMA_2_KEYS, Format, Role, show
 from .errors import HostnameError, PinFileError, PinFileProblem, PinFormatError, PinSetError
 from .hostnames import normalise_pattern
 from .pinset import PinSet, Rule
@@ -132,6 +132,10 @@ class HostEntry(Immutable):
         on_expiry: as `Rule`; None for that of the file's `Defaults`.
         exclude: True: the host is not pinned, though a wider rule would match it. It has no other
             field then.
+        port: the TCP port at which tools look at the host's server; None for 443, or the usual one
+            of `starttls`. Pins hold for the host at every port, whatever stands here.
+        starttls: the protocol in which tools ask that server for TLS, `"smtp"`, `"imap"`, `"pop3"`,
+            `"ftp"` or `"postgres"`; None where TLS comes first.
 
     Raises:
         HostnameError: a host pattern that means nothing.
@@ -140,7 +144,10 @@ class HostEntry(Immutable):
         PinFileError: fields that contradict each other.
     """
 
-    __slots__ = ("deny", "exclude", "expires", "match", "mode", "name", "on_expiry", "pins")
+    __slots__ = (
+        *("deny", "exclude", "expires", "match", "mode", "name", "on_expiry", "pins", "port"),
+        "starttls",
+    )
 
     name: str
     pins: tuple[PinEntry, ...]
@@ -150,6 +157,8 @@ class HostEntry(Immutable):
     match: Match | None
     on_expiry: OnExpiry | None
     exclude: bool
+    port: int | None
+    starttls: str | None
 
     def __init__(
         self,
@@ -161,6 +170,8 @@ class HostEntry(Immutable):
         match: Match | None = None,
         on_expiry: OnExpiry | None = None,
         exclude: bool = False,
+        port: int | None = None,
+        starttls: str | None = None,
     ) -> None:
         """See the class."""
         fields = {
@@ -174,6 +185,8 @@ class HostEntry(Immutable):
             "match": _given(field.read_match, match),
             "on_expiry": _given(field.read_on_expiry, on_expiry),
             "exclude": field.read_boolean(exclude),
+            "port": _given(field.read_port, port),
+            "starttls": _given(field.read_starttls, starttls),
         }
         self._set(**fields)
         given = {name for name, value in fields.items() if value not in (None, (), False)}
@@ -355,6 +368,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.problems: list[tuple[Path, str]] = []
+        self.schema = NEWEST_SCHEMA
         self.entries: dict[str, PinEntry] = {}
 
     def read(self, document: object) -> dict[str, object]:
@@ -363,6 +377,7 @@ class _Reader:
             self._table({"schema": document["schema"]}, (), field.FILE)
             if self.problems:
                 return {}  # what the rest means is not known
+            self.schema = document["schema"]
         found = self._table(document, (), field.FILE, ("schema", "version", "host"))
         defaults = self._table(found.get("defaults", {}), ("defaults",), field.DEFAULTS)
         hosts = [self._host(host, ("host", i)) for i, host in enumerate(found.get("host", ()))]
@@ -436,6 +451,9 @@ class _Reader:
             read = readers.get(name)
             if read is None:
                 self._wrong((*path, name), field.unknown_key(name, readers))
+                continue
+            if name in SCHEMA_2_KEYS and self.schema < NEWEST_SCHEMA:
+                self._wrong((*path, name), f"belongs to schema {NEWEST_SCHEMA}: say schema = 2")
                 continue
             try:
                 found[name] = read(given)
@@ -627,11 +645,20 @@ def _host_entry(rule: Rule) -> HostEntry:
 
 def _shape(file: PinFile) -> dict[str, object]:
     return {
-        "schema": SCHEMA,
+        "schema": needed_schema(file.hosts),
         "version": file.version,
         "defaults": {name: getattr(file.defaults, name) for name in field.DEFAULTS},
         "host": [_host_shape(host) for host in file.hosts],
     }
+
+
+def needed_schema(hosts: Iterable[HostEntry]) -> int:
+    """The lowest schema in which a pin file can say these hosts, so that most can read it."""
+    for host in hosts:
+        for table in (host, *host.pins):
+            if any(getattr(table, name, None) not in (None, False) for name in SCHEMA_2_KEYS):
+                return NEWEST_SCHEMA
+    return SCHEMA
 
 
 def _host_shape(host: HostEntry) -> dict[str, object]:
@@ -658,7 +685,7 @@ def _json(file: PinFile) -> str:
 def _toml(file: PinFile) -> str:
     shape: dict[str, Any] = _shape(file)
     tables = [
-        *_toml_lines({"schema": SCHEMA, "version": file.version}),
+        *_toml_lines({"schema": shape["schema"], "version": file.version}),
         "",
         "[defaults]",
         *_toml_lines(shape["defaults"]),

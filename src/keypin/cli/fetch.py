@@ -68,10 +68,12 @@ def fetch(
     certificate = summarise(der)
     page.field("subject", (certificate.subject, "bold"), indent=2)
     list_details(page, certificate, datetime.now(UTC), indent=2)
-    page.line()
-    page.line("To pin it in a program:")
-    page.line()
-    page.verbatim(*python_lines(output, Server(found.server_name, found.port), cafile), indent=2)
+    if target.starttls is None:
+        lines = python_lines(output, Server(found.server_name, found.port), cafile)
+        page.line()
+        page.line("To pin it in a program:")
+        page.line()
+        page.verbatim(*lines, indent=2)
     return ExitCode.OK
 
 

@@ -48,6 +48,10 @@ class JsonText:
         """Write another version."""
         self.document["version"] = version
 
+    def set_schema(self, schema: int) -> None:
+        """Write another number of the format."""
+        self.document["schema"] = schema
+
     def set_host_field(self, host: int, name: str, value: object) -> None:
         """Give a host a field, or the field another value."""
         self.document["host"][host][name] = value

@@ -68,6 +68,11 @@ class TomlText:
         node = self._node(("version",))
         self._replace(node.start, node.end, str(version))
 
+    def set_schema(self, schema: int) -> None:
+        """Write another number of the format."""
+        node = self._node(("schema",))
+        self._replace(node.start, node.end, str(schema))
+
     def set_host_field(self, host: int, name: str, value: object) -> None:
         """Give a host a field, or the field another value."""
         table = self._node(("host", host))

@@ -14,8 +14,9 @@ does not tell, 3 1 1 is written, which never accepts more than the pin does.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
+from .._pinfile_fields import STARTTLS_PORTS
 from ..errors import PinFormatError
 from ..pin import Pin
 from ..pinfile import HostEntry
@@ -25,7 +26,7 @@ from ._domains import exact_hosts, is_public_name
 from ._losses import loss
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from ..pinfile import PinFile
     from ._conversion import Certificates, Files, Loss
@@ -34,6 +35,7 @@ __all__ = ["TITLE", "export", "read"]
 
 TITLE = "DANE"
 FILE = "tlsa.zone"
+HTTPS = 443
 HEAD = "; Written by keypin export tlsa: change the pin file instead.\n"
 RECORD = re.compile(
     r"_(?P<port>[0-9]{1,5})\._(?P<protocol>[a-z]+)\.(?P<host>\S+?)\.\s+"
@@ -48,17 +50,27 @@ SERVER, AUTHORITY = "3 1 1", "2 1 1"
 
 
 def export(pins: PinFile, certificates: Certificates) -> Draft:
-    """Write the records for port 443."""
+    """Write the records for the port of each host."""
     lines, rules = [], []
     losses = [loss("port-443-only")]
     for host, rule in exact_hosts(pins).items():
         if is_public_name(host):
             records = _records(host, rule, certificates, losses)
-            lines += [f"_443._tcp.{host}. IN TLSA {each}\n" for each in records]
+            port = _port(pins, host)
+            lines += [f"_{port}._tcp.{host}. IN TLSA {each}\n" for each in records]
             is_leaf = all(each.startswith(SERVER) for each in records)
             rules.append(Rule(host, rule.pins, "leaf" if is_leaf else "chain"))
             losses.append(loss("ca-not-checked", host, target=TITLE))
     return Draft({FILE: (HEAD + "".join(lines)).encode()}, PinSet(rules), tuple(losses))
+
+
+def _port(pins: PinFile, host: str) -> int:
+    """Where the server of a host is, which the entry for a pattern may tell, too."""
+    entries = {entry.name: entry for entry in pins.hosts}
+    entry = entries.get(host) or entries.get(f"**.{host}")
+    if entry is None:
+        return HTTPS
+    return entry.port or STARTTLS_PORTS.get(entry.starttls or "", HTTPS)
 
 
 def _records(host: str, rule: Rule, certificates: Certificates, losses: list[Loss]) -> list[str]:
@@ -94,9 +106,35 @@ def read(files: Files, hosts: Sequence[str]) -> Reading:
                 f"the ports of {host} have different keys, a rule holds for all ports", name
             )
         with located(name):
-            entries.append(HostEntry(host, pins, match="leaf" if all(pins.values()) else None))
+            entries.append(
+                HostEntry(
+                    host,
+                    pins,
+                    match="leaf" if all(pins.values()) else None,
+                    **_where(services[host]),
+                )
+            )
         losses += _of_import(host, list(pins.values()))
     return Reading(pin_file(entries), tuple(losses))
+
+
+class _Where(TypedDict, total=False):
+    """Where the server of a host is, if that is not port 443."""
+
+    port: int
+    starttls: str
+
+
+def _where(services: Collection[str]) -> _Where:
+    """What the only port for which there are records says of the server; nothing of several."""
+    by_port = {f"{port} tcp": protocol for protocol, port in STARTTLS_PORTS.items()}
+    if len(services) != 1:
+        return {}
+    [service] = services
+    if service in by_port:
+        return {"starttls": by_port[service]}
+    port, _, protocol = service.partition(" ")
+    return {"port": int(port)} if protocol == "tcp" and int(port) != HTTPS else {}
 
 
 def _of_import(host: str, are_leaves: list[bool]) -> Iterator[Loss]:
