@@ -137,7 +137,7 @@ def add(
         typer.Option(
             "--connect",
             metavar="HOST[:PORT]",
-            help="The server for --from live, if it is not HOST at port 443.",
+            help="The server for --from live, if it is not the host itself.",
         ),
     ] = None,
     cafile: Cafile = None,

@@ -168,7 +168,7 @@ def _diagnose(trial: Trial, command: list[str], timeout: float, *, inject: bool)
             if inject:
                 _pin(words, environment, pins)
             elif inherited is not None:
-                environment[_inheritance.PINS] = str(inherited)
+                environment[_inheritance.PINS] = inherited
             opening = trial.begin(server)
             ending = _run(words, environment, timeout)
             arrivals, visit = trial.arrivals(), trial.end(opening)
@@ -184,7 +184,7 @@ def _diagnose(trial: Trial, command: list[str], timeout: float, *, inject: bool)
     return _pinned(runs, way)
 
 
-def _way(command: list[str], inherited: Path | None, *, inject: bool) -> Way:
+def _way(command: list[str], inherited: str | None, *, inject: bool) -> Way:
     """How the command may come to its pins."""
     if inject:
         return "injected"
@@ -193,13 +193,13 @@ def _way(command: list[str], inherited: Path | None, *, inject: bool) -> Way:
     return "told" if places_in(command) & TELLING_THE_KEY else "not told"
 
 
-def _inherited_pins(trial: Trial) -> Path | None:
-    """The pin file for a command that KEYPIN_PINS pins: its own, with the key of the test.
+def _inherited_pins(trial: Trial) -> str | None:
+    """KEYPIN_PINS for a command that it pins: its own file's content, with the key of the test.
 
     Raises:
         CommandError: its own cannot be read.
     """
-    own = os.environ.get(_inheritance.PINS)
+    mode, own = _inheritance.named_pin_file(os.environ.get(_inheritance.PINS, ""))
     if not own:
         return None
     names = [rule.host for rule in trial.bench.pins.rules]
@@ -207,7 +207,7 @@ def _inherited_pins(trial: Trial) -> Path | None:
     rules = [rule for rule in before.rules if rule.host not in names]
     path = trial.bench.folder / "inherited-pins.toml"
     PinSet([*rules, *trial.bench.pins.rules], unlisted=before.unlisted).dump(path)
-    return path
+    return f"{mode}{path}"
 
 
 def _places(server: LocalServer, pins: Path) -> dict[str, str]:

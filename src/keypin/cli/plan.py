@@ -22,6 +22,7 @@ from .exit_codes import CommandError, ExitCode
 from .files import new_file, read_pin_file, refuse_to_overwrite
 from .options import Force
 from .output import Page
+from .pin_file_edits import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -174,7 +175,8 @@ def plan(
         typer.Option(
             "--pins",
             metavar="FILE",
-            help="The newest pin file. Unless given: two keys, known to all clients.",
+            help="The newest pin file; pins.toml with --host, --published or --against. Else: two"
+            " keys, known to all clients.",
         ),
     ] = None,
     host: Annotated[
@@ -237,9 +239,7 @@ def plan(
     if until is not None and horizon is not None:
         raise CommandError(ExitCode.USAGE, "--until or --horizon: which?")
     if pins is None and (host or published or against):
-        raise CommandError(
-            ExitCode.USAGE, "--host, --published and --against belong to a pin file: --pins FILE"
-        )
+        pins = DEFAULT
     first = start or datetime.now(UTC).date()
     last = until or first + days(horizon or 2 * DAYS["y"])
     if not 0 < (last - first).days <= LONGEST_HORIZON:
