@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiofastnet
 import aiohttp
+import httpx
 import pytest
 import requests
 import urllib3
@@ -296,6 +297,18 @@ def test_pins_for_other_hosts_do_not_pin_the_test_servers_and_that_is_said():
     assert "with pins for other hosts than localhost" in report
     assert "<PinSet api.example.com" in report
     assert "install=True" not in report
+
+
+def test_the_pair_of_the_guide_holds_for_errors_that_are_no_oserror(servers):
+    pinned, mispinned = servers
+    with keypin.Pinner(pinned.pins).installed():
+        httpx.get(pinned.url, verify=context_for(pinned))
+        with pytest.raises(Exception) as caught:
+            httpx.get(mispinned.url, verify=context_for(mispinned))
+    assert not isinstance(caught.value, OSError)
+    assert keypin.find_error(caught.value)
+    assert mispinned.connections
+    assert mispinned.received == b""
 
 
 def test_another_tls_stack_is_found_out(servers):

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "deploy"]
 
 EXAMPLES = """
-keypin deploy --to /etc/tls/api --pins /etc/tls/pins.toml --reload 'nginx -s reload'
+keypin deploy --to /etc/tls/api --pins pins.toml --reload 'nginx -s reload'
 keypin deploy --candidate chain.pem --key key.pem --to tls
 """
 
