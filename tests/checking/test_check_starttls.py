@@ -226,3 +226,10 @@ def test_a_pattern_tells_it_for_its_hosts():
     file = PinFile([HostEntry("**.example.com", [Pin.from_digest(bytes(32))], port=8443)])
     [target] = targets_of(file, Where(), [], [])
     assert (target.host, target.port, target.implied) == ("example.com", 8443, True)
+
+
+def test_a_host_may_be_named_by_a_url(check, credential, entries):
+    with Server(credential) as server:
+        there = ["--connect-to", f"{HOST}=127.0.0.1"]
+        checked = check(entries, f"https://{HOST}:{server.port}/path", *there)
+    assert (checked.code, checked.servers[0]["port"]) == (0, server.port)

@@ -121,7 +121,7 @@ def test_another_pin_file_is_named_with_pins(keypin, pins):
 
 
 def test_a_pin_file_that_is_wrong_is_refused(keypin, tmp_path):
-    (tmp_path / "pins.toml").write_text("schema = 2\n")
+    (tmp_path / "pins.toml").write_text("schema = 3\n")
     ended = keypin("export", "android")
     assert ended.code == 65
     assert "pins.toml, line 1: schema" in ended.error
