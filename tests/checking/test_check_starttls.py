@@ -232,4 +232,4 @@ def test_a_host_may_be_named_by_a_url(check, credential, entries):
     with Server(credential) as server:
         there = ["--connect-to", f"{HOST}=127.0.0.1"]
         checked = check(entries, f"https://{HOST}:{server.port}/path", *there)
-    assert (checked.code, checked.servers[0]["port"]) == (0, server.port)
+        assert (checked.code, checked.servers[0]["port"]) == (0, server.port)
