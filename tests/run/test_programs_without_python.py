@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,11 @@ def test_what_a_command_without_python_comes_down_to(folder, command, expected):
         assert not found.is_certain
     else:
         assert found == (expected and Unpinned(*expected))
+
+
+def test_a_pipe_is_left_to_the_command(folder):
+    os.mkfifo(folder / "pipe")
+    assert unpinned_program(["/bin/sh", str(folder / "pipe")], {"PATH": str(folder)}) is None
 
 
 def test_a_text_for_a_shell_is_read(folder):

@@ -116,7 +116,9 @@ def _behind_launchers(words: list[str], environment: Mapping[str, str]) -> list[
 
 def _content(program: str) -> bytes:
     try:
+        if not os.path.isfile(program):  # what is read of a pipe is lost to the command
+            return b""
         with open(program, "rb") as file:
             return file.read(MOST_READ)
-    except OSError:
+    except (OSError, ValueError):
         return b""
