@@ -156,6 +156,19 @@ def test_another_port_of_a_host_stays_beside_the_one_that_the_file_has(keypin, t
     assert hosts(tmp_path / "pins.toml") == [("a.example", 8443, None)]
 
 
+@pytest.mark.parametrize("wider", ["**.example.com", "*.example.com"])
+def test_report_mode_takes_no_host_from_an_enforced_pattern(keypin, tmp_path, wider):
+    assert keypin("add", wider, "--from", PIN).code == 0
+    before = (tmp_path / "pins.toml").read_bytes()
+    ended = keypin("add", "api.example.com:8443", "--from", OTHER, "--report")
+    assert ended.code == 64
+    assert f"enforced already by the entry for {wider}" in ended.error
+    assert (tmp_path / "pins.toml").read_bytes() == before
+    # nor by a narrower pattern, while a host beside it is nobody's
+    assert keypin("add", "**.api.example.com", "--from", OTHER, "--report").code == 64
+    assert keypin("add", "api.example.org", "--from", OTHER, "--report").code == 0
+
+
 def test_a_host_that_is_enforced_is_not_put_into_report_mode(keypin, tmp_path):
     assert keypin("add", "a.example", "--from", PIN).code == 0
     before = (tmp_path / "pins.toml").read_bytes()

@@ -108,6 +108,8 @@ def add_pin(
     """
     name = normalise_pattern(name)
     old = next((host for host in draft.hosts if host.name == name), None)
+    if report:
+        _refuse_report(draft, name, old)
     if old is None:
         mode: Mode | None = "report" if report else None
         new = HostEntry(name, [entry], expires=expires, mode=mode, port=port, starttls=starttls)
@@ -115,8 +117,6 @@ def add_pin(
         warnings = [*_taken_over(draft, name), *_none_active(new)]
     else:
         _refuse_known(old, entry)
-        if report and (old.mode or draft.defaults.mode) != "report":
-            raise EditError(f"{name} is enforced already; in report mode it would be less safe")
         new = _changed(old, pins=(*old.pins, entry), expires=expires or old.expires)
         done, warnings = [], []
         if old.port is None and old.starttls is None:
@@ -300,6 +300,19 @@ def find_host(draft: Draft, name: str) -> HostEntry:
             return host
     deciders = f": {'; '.join(_deciders(draft, name))}" if draft.hosts else ""
     raise EditError(f"no entry for {name} in the file{deciders}")
+
+
+def _refuse_report(draft: Draft, name: str, old: HostEntry | None) -> None:
+    """Refuse report mode for hosts that are enforced, by their entry or a wider one.
+
+    Raises:
+        EditError: some are.
+    """
+    rules = [old.rule(draft.defaults)] if old else _rules(draft.pin_set(), name)
+    for rule in rules:
+        if rule is not None and not rule.exclude and rule.mode == "enforce":
+            whose = "" if rule.host == name else f" by the entry for {rule.host}"
+            raise EditError(f"{name} is enforced already{whose}; report mode would be less safe")
 
 
 def _place(host: HostEntry) -> str:
