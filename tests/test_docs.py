@@ -112,8 +112,8 @@ def test_there_are_examples_for_what_the_start_promises():
 
 @pytest.mark.parametrize(
     "page",
-    [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))],
-    ids=lambda page: page.name,
+    [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))],
+    ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_links_between_the_documents_lead_somewhere(page):
     text = page.read_text("utf-8")

@@ -674,8 +674,8 @@ pin = "{SECOND}"
 role = "retiring"
 '''
 KEYS = (
-    "schema version defaults mode match host name pins pin role key not_before expires deny"
-    " authority"
+    "schema version defaults mode match host name port starttls pins pin role key not_before"
+    " expires deny authority"
 )
 
 
@@ -1140,6 +1140,68 @@ def loads(document: object) -> bool:
     return True
 
 
+PORTS = f"""
+schema = 2
+version = 1
+
+[[host]]
+name = "api.example.com"
+port = 8443
+pins = ["{FIRST}"]
+
+[[host]]
+name = "mail.example.com"
+port = 587
+starttls = "smtp"
+pins = ["{FIRST}", "{SECOND}"]
+"""
+
+
+@pytest.mark.parametrize("format", ["toml", "json"])
+def test_a_file_may_tell_where_its_servers_are(format: str) -> None:
+    file = PinFile.loads(PORTS)
+    assert [(host.port, host.starttls) for host in file.hosts] == [(8443, None), (587, "smtp")]
+    written = file.dumps(format)
+    assert PinFile.loads(written, format) == file
+    assert shape_of(written, format)["schema"] == 2
+    assert is_valid(shape_of(written, format))
+
+
+def test_a_port_changes_nothing_of_what_is_pinned() -> None:
+    without = re.sub("(?m)^(port|starttls).*$", "", PORTS)
+    assert PinSet.loads(PORTS) == PinSet.loads(without)
+    assert PinSet.loads(without.replace("schema = 2", "schema = 1")) == PinSet.loads(PORTS)
+
+
+def test_only_a_file_that_needs_the_second_schema_says_so() -> None:
+    file = PinFile.loads(EXAMPLE.replace("schema = 1", "schema = 2"))
+    assert file == PinFile.loads(EXAMPLE)
+    assert file.dumps().startswith("schema = 1\n")
+
+
+@pytest.mark.parametrize("key", ["port = 8443", 'starttls = "imap"'])
+def test_a_key_of_the_second_schema_is_not_read_in_the_first(key: str) -> None:
+    text = f'{HEAD}[[host]]\nname = "a.example"\n{key}\npins = ["{FIRST}"]\n'
+    assert error(text) == (
+        5,
+        f"host[0].{key.partition(' ')[0]}",
+        "belongs to schema 2: say schema = 2",
+    )
+    assert PinSet.loads(text.replace("schema = 1", "schema = 2"))
+
+
+@pytest.mark.parametrize("value", ["0", "65536", "-1", '"8443"', "true", "8443.0", "[8443]"])
+def test_a_port_is_a_number_of_tcp(value: str) -> None:
+    _, key, said = error(PORTS.replace("8443", value))
+    assert key == "host[0].port"
+    assert said.startswith("port is a whole number from 1 to 65535, not ")
+
+
+def test_an_excluded_host_has_no_port() -> None:
+    more = '[[host]]\nname = "**.example.com"\nexclude = true\nport = 8443\n'
+    assert [key for _, key, _ in errors(PORTS.replace("api.", "**.") + more)][-1] == "host[2].port"
+
+
 def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
@@ -1162,6 +1224,7 @@ def test_the_schema_names_every_key_and_word_that_keypin_reads() -> None:
         "unlisted": SCHEMA["properties"]["defaults"]["properties"]["unlisted"],
         "role": entry["role"],
         "authority": entry["authority"],
+        "starttls": definitions["host"]["properties"]["starttls"],
     }
     for name, definition in words.items():
         listed = ", ".join(map(repr, definition["enum"]))
@@ -1237,6 +1300,8 @@ STRUCTURAL = [
     (("host", 2, "exclude"), [False, None, 1]),
     (("host", 2, "mode"), ["report"]),
     (("host", 0, "unlisted"), ["allow"]),
+    (("host", 0, "port"), [8443, None.__class__.__name__, 0]),
+    (("host", 0, "starttls"), ["smtp", 5]),
     (("hosts",), [[]]),
 ]
 

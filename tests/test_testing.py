@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiofastnet
 import aiohttp
+import httpx
 import pytest
 import requests
 import urllib3
@@ -123,28 +124,28 @@ def run(code: str) -> str:
 
 
 def test_a_client_that_keypin_pins_passes(version):
-    assert_pinned(get, tls=[version])
+    assert_pinned(get, tls=[version], install=True)
 
 
 def test_requests_trusts_the_authority_by_the_environment():
-    assert_pinned(lambda server: requests.get(server.url))
+    assert_pinned(lambda server: requests.get(server.url), install=True)
     with requests.Session() as session:  # keeps its connections
-        assert_pinned(lambda server: session.get(server.url))
+        assert_pinned(lambda server: session.get(server.url), install=True)
 
 
 def test_an_async_function_is_run_by_asyncio():
-    assert_pinned(get_by_aiohttp)
+    assert_pinned(get_by_aiohttp, install=True)
     with pytest.raises(Bypassed):
-        assert_pinned(get_by_aiohttp, install=False)
+        assert_pinned(get_by_aiohttp)
 
 
 def test_in_a_running_event_loop_it_is_awaited():
     async def test() -> None:
         with pytest.raises(RuntimeError, match="await assert_pinned_async"):
-            assert_pinned(get_by_aiohttp)
-        await assert_pinned_async(get_by_aiohttp)
+            assert_pinned(get_by_aiohttp, install=True)
+        await assert_pinned_async(get_by_aiohttp, install=True)
         with pytest.raises(Bypassed):
-            await assert_pinned_async(get_by_aiohttp, install=False)
+            await assert_pinned_async(get_by_aiohttp)
 
     asyncio.run(test())
 
@@ -157,14 +158,14 @@ def test_one_session_may_serve_all_calls_of_an_async_function():
                 async with session.get(server.url, ssl=context_for(server)) as response:
                     await response.read()
 
-            await assert_pinned_async(check)
+            await assert_pinned_async(check, install=True)
 
     asyncio.run(test())
 
 
 def test_a_function_that_returns_a_coroutine_is_told_what_to_give():
     with pytest.raises(TypeError, match="give the async function itself"):
-        assert_pinned(lambda server: get_by_aiohttp(server))
+        assert_pinned(lambda server: get_by_aiohttp(server), install=True)
 
 
 def get_by_client(server: LocalServer) -> None:
@@ -194,7 +195,7 @@ OWN_PINS = {
 
 @pytest.mark.parametrize(("check", "refusal"), OWN_PINS.values(), ids=OWN_PINS)
 def test_a_client_that_pins_by_itself_passes(check, refusal, version):
-    assert_pinned(check, install=False, refusal=refusal, tls=[version])
+    assert_pinned(check, refusal=refusal, tls=[version])
 
 
 def test_a_fingerprint_of_aiohttp_passes():
@@ -202,7 +203,7 @@ def test_a_fingerprint_of_aiohttp_passes():
         certificate = pinned_certificate(server)
         await get_by_aiohttp(server, aiohttp.Fingerprint(hashlib.sha256(certificate).digest()))
 
-    assert_pinned(check, install=False, refusal=aiohttp.ServerFingerprintMismatch)
+    assert_pinned(check, refusal=aiohttp.ServerFingerprintMismatch)
 
 
 def test_what_the_client_makes_of_the_answer_does_not_matter():
@@ -210,7 +211,7 @@ def test_what_the_client_makes_of_the_answer_does_not_matter():
         get(server)
         raise ValueError("not the answer that I know")
 
-    assert_pinned(check)
+    assert_pinned(check, install=True)
 
 
 def test_an_exit_is_an_error_like_any_other():
@@ -220,7 +221,7 @@ def test_an_exit_is_an_error_like_any_other():
         except OSError:
             sys.exit("cannot connect")
 
-    assert_pinned(check)
+    assert_pinned(check, install=True)
 
 
 def test_a_server_that_talks_first():
@@ -229,7 +230,7 @@ def test_a_server_that_talks_first():
         with smtplib.SMTP_SSL(server.host, server.port, context=context, timeout=10) as client:
             client.noop()
 
-    assert_pinned(check, application=Echo(b"220 mail\r\n"))
+    assert_pinned(check, application=Echo(b"220 mail\r\n"), install=True)
 
 
 def start_tls_first(channel: Channel) -> bool:
@@ -249,10 +250,10 @@ def test_tls_that_begins_in_mid_conversation(install):
             client.getreply()
 
     if install:
-        assert_pinned(check, before_tls=start_tls_first, application=Echo())
+        assert_pinned(check, before_tls=start_tls_first, application=Echo(), install=True)
     else:
         with pytest.raises(Bypassed, match=r"bytes, beginning 'noop …'"):
-            assert_pinned(check, before_tls=start_tls_first, application=Echo(), install=False)
+            assert_pinned(check, before_tls=start_tls_first, application=Echo())
 
 
 # Clients that are not
@@ -260,7 +261,7 @@ def test_tls_that_begins_in_mid_conversation(install):
 
 def test_an_ordinary_client_is_not_pinned(version):
     with pytest.raises(Bypassed) as caught:
-        assert_pinned(get, install=False, tls=[version])
+        assert_pinned(get, tls=[version])
     report = report_of(caught)
     first, arrived, meaning, *_ = report.splitlines()
     assert first == "the client is not pinned: a server without the pinned key received"
@@ -272,10 +273,48 @@ def test_an_ordinary_client_is_not_pinned(version):
     assert "of the trusted authority and for localhost; only its key is another" in meaning
 
 
+def test_a_program_without_pins_is_not_pinned_though_keypin_could_pin_it():
+    with pytest.raises(Bypassed) as caught:
+        assert_pinned(lambda server: requests.get(server.url))
+    assert "is told by assert_pinned(..., install=True)" in report_of(caught)
+
+
+def test_a_program_that_installs_the_pins_is_tested_as_it_is():
+    def check(server: LocalServer) -> None:
+        with keypin.Pinner(server.pins).installed():
+            requests.get(server.url)
+
+    assert_pinned(check)
+
+
+def test_pins_for_other_hosts_do_not_pin_the_test_servers_and_that_is_said():
+    pins = keypin.PinSet(
+        {"api.example.com": ["sha256/k3XnEYQCK79AtL9GYnT/nyhsabas03V+bhRQYHQbpXU="]}
+    )
+    with keypin.Pinner(pins).installed(), pytest.raises(Bypassed) as caught:
+        assert_pinned(lambda server: requests.get(server.url))
+    report = report_of(caught)
+    assert "with pins for other hosts than localhost" in report
+    assert "<PinSet api.example.com" in report
+    assert "install=True" not in report
+
+
+def test_the_pair_of_the_guide_holds_for_errors_that_are_no_oserror(servers):
+    pinned, mispinned = servers
+    with keypin.Pinner(pinned.pins).installed():
+        httpx.get(pinned.url, verify=context_for(pinned))
+        with pytest.raises(Exception) as caught:
+            httpx.get(mispinned.url, verify=context_for(mispinned))
+    assert not isinstance(caught.value, OSError)
+    assert keypin.find_error(caught.value)
+    assert mispinned.connections
+    assert mispinned.received == b""
+
+
 def test_another_tls_stack_is_found_out(servers):
     """And that keypin refuses what was open before it was installed does not count."""
     with connected(servers[0]), pytest.raises(Bypassed) as caught:
-        assert_pinned(get_by_tlslite)
+        assert_pinned(get_by_tlslite, install=True)
     report = report_of(caught)
     assert "keypin was installed, and was not asked about the connection" in report
 
@@ -296,10 +335,10 @@ def get(server, pin=None):
     curl.perform()
 
 try:
-    assert_pinned(get)
+    assert_pinned(get, install=True)
 except Bypassed as error:
     print(error)
-assert_pinned(lambda server: get(server, server.pin), install=False, refusal=pycurl.error)
+assert_pinned(lambda server: get(server, server.pin), refusal=pycurl.error)
 """
     report = run(code)
     assert "pycurl is loaded here" in report
@@ -315,7 +354,7 @@ def test_a_retry_by_another_way_is_found_out():
             raise
 
     with pytest.raises(Bypassed) as caught:
-        assert_pinned(check)
+        assert_pinned(check, install=True)
     assert "keypin was installed and refused a connection" in report_of(caught)
 
 
@@ -350,7 +389,7 @@ def connect_by_aiofastnet(*arguments: object, **more: object) -> object:
 
 
 def test_a_check_that_asyncio_heeds_and_aiofastnet_skips(version):
-    own_check = {"install": False, "refusal": ssl.SSLCertVerificationError, "tls": [version]}
+    own_check = {"refusal": ssl.SSLCertVerificationError, "tls": [version]}
     assert_pinned(checking_client(asyncio.open_connection), **own_check)
     with pytest.raises(Bypassed) as caught:
         assert_pinned(checking_client(connect_by_aiofastnet), **own_check)
@@ -360,7 +399,7 @@ def test_a_check_that_asyncio_heeds_and_aiofastnet_skips(version):
 
 
 def test_keypin_pins_what_aiofastnet_sends(version):
-    assert_pinned(checking_client(connect_by_aiofastnet), tls=[version])
+    assert_pinned(checking_client(connect_by_aiofastnet), tls=[version], install=True)
 
 
 @pytest.fixture
@@ -382,8 +421,8 @@ def test_a_client_certificate_that_is_shown_is_found_out(client_certificate, ver
             tls.recv(100)
 
     with pytest.raises(Bypassed, match=r"received\n +the client's certificate\n"):
-        assert_pinned(check, install=False, refusal=LookupError, tls=[version])
-    assert_pinned(check, tls=[version])
+        assert_pinned(check, refusal=LookupError, tls=[version])
+    assert_pinned(check, tls=[version], install=True)
 
 
 def test_trust_on_first_use_is_no_pinning():
@@ -398,7 +437,7 @@ def test_trust_on_first_use_is_no_pinning():
             tls.recv(100)
 
     with pytest.raises(Bypassed):
-        assert_pinned(check, install=False, refusal=LookupError)
+        assert_pinned(check, refusal=LookupError)
 
 
 def test_a_client_that_is_pinned_the_first_time_only_is_not_pinned():
@@ -410,7 +449,7 @@ def test_a_client_that_is_pinned_the_first_time_only_is_not_pinned():
         get(server, pinner.create_context(cafile=server.cafile) if len(calls) < 3 else None)
 
     with pytest.raises(Bypassed):
-        assert_pinned(check, install=False)
+        assert_pinned(check)
     assert len(calls) == 3
 
 
@@ -422,7 +461,7 @@ def test_a_request_in_the_clear_arrived_as_well():
             urllib.request.urlopen(f"http://{server.host}:{server.port}/account", timeout=10)
 
     with pytest.raises(Bypassed, match=r"\d+ bytes in the clear, without TLS, beginning 'GET /acc"):
-        assert_pinned(check)
+        assert_pinned(check, install=True)
 
 
 def test_what_arrives_later_counts():
@@ -436,7 +475,7 @@ def test_what_arrives_later_counts():
         get(server)
 
     with pytest.raises(Bypassed):
-        assert_pinned(check)
+        assert_pinned(check, install=True)
     assert len(undelivered) == 2
 
 
@@ -445,7 +484,7 @@ def test_what_arrives_later_counts():
 
 def test_a_client_that_does_not_connect_proves_nothing():
     with pytest.raises(Inconclusive) as caught:
-        assert_pinned(lambda server: None)
+        assert_pinned(lambda server: None, install=True)
     first, *rest = report_of(caught).splitlines()
     assert first == "the client did not get through to the server with the pinned key either"
     assert "It made no connection to https://localhost:" in rest[0]
@@ -453,7 +492,7 @@ def test_a_client_that_does_not_connect_proves_nothing():
 
 def test_the_error_that_kept_the_client_from_connecting_is_told():
     with pytest.raises(Inconclusive, match="ZeroDivisionError: division by zero") as caught:
-        assert_pinned(lambda server: 1 / 0)
+        assert_pinned(lambda server: 1 / 0, install=True)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
@@ -465,7 +504,7 @@ def test_a_client_that_calls_another_server_proves_nothing():
         get(first[0])
 
     with pytest.raises(Inconclusive, match="it made 1 to other ports"):
-        assert_pinned(check)
+        assert_pinned(check, install=True)
 
 
 def test_a_client_that_does_not_trust_the_authority_proves_nothing(tmp_path):
@@ -483,7 +522,7 @@ def test_a_client_that_does_not_trust_the_authority_proves_nothing(tmp_path):
 
     for check in (by_urllib, by_requests, by_aiohttp):
         with pytest.raises(Inconclusive, match="does not trust the authority of the servers: give"):
-            assert_pinned(check)
+            assert_pinned(check, install=True)
 
 
 def test_a_client_that_does_not_verify_is_told_what_keypin_says():
@@ -491,7 +530,7 @@ def test_a_client_that_does_not_verify_is_told_what_keypin_says():
         get(server, ssl._create_unverified_context())
 
     with pytest.raises(Inconclusive, match="the TLS context does not verify certificates"):
-        assert_pinned(check)
+        assert_pinned(check, install=True)
 
 
 def test_an_error_that_is_swallowed_proves_nothing():
@@ -500,7 +539,7 @@ def test_an_error_that_is_swallowed_proves_nothing():
             get(server)
 
     with pytest.raises(Inconclusive, match="the call raised nothing") as caught:
-        assert_pinned(check)
+        assert_pinned(check, install=True)
     assert "Let the error out" in report_of(caught)
 
 
@@ -516,12 +555,12 @@ def lose_the_cause(server: LocalServer) -> None:
 
 def test_an_error_without_the_mismatch_has_to_be_named():
     with pytest.raises(Inconclusive) as caught:
-        assert_pinned(lose_the_cause)
+        assert_pinned(lose_the_cause, install=True)
     report = report_of(caught)
     assert "the error is another" in report
     assert "keypin refused the connection, and its error was lost" in report
     assert "refusal=RuntimeError" in report
-    assert_pinned(lose_the_cause, refusal=RuntimeError)
+    assert_pinned(lose_the_cause, refusal=RuntimeError, install=True)
 
 
 def test_an_error_that_the_pinned_server_gets_too_is_no_refusal():
@@ -530,7 +569,7 @@ def test_an_error_that_the_pinned_server_gets_too_is_no_refusal():
         raise RuntimeError("not the answer that I know")
 
     with pytest.raises(Inconclusive, match="raised the same at the server with the pinned key"):
-        assert_pinned(check, refusal=RuntimeError)
+        assert_pinned(check, refusal=RuntimeError, install=True)
 
 
 def test_a_mismatch_of_another_server_is_no_refusal(servers):
@@ -546,7 +585,7 @@ def test_a_mismatch_of_another_server_is_no_refusal(servers):
             get(elsewhere, keypin.Pinner(server.pins).create_context(cafile=elsewhere.cafile))
 
     with pytest.raises(Inconclusive, match="the error is another"):
-        assert_pinned(check, install=False)
+        assert_pinned(check)
 
 
 def test_a_client_that_refuses_before_it_sees_the_key_proves_nothing():
@@ -560,7 +599,7 @@ def test_a_client_that_refuses_before_it_sees_the_key_proves_nothing():
         get(server)
 
     with pytest.raises(Inconclusive, match="It connected, and did not begin TLS"):
-        assert_pinned(check, install=False, refusal=LookupError)
+        assert_pinned(check, refusal=LookupError)
 
 
 def test_a_client_that_works_only_once_proves_nothing():
@@ -574,7 +613,7 @@ def test_a_client_that_works_only_once_proves_nothing():
         get_by_client(server)
 
     with pytest.raises(Inconclusive, match="did not get through"):
-        assert_pinned(check, install=False, refusal=(LookupError, keypin.PinMismatch))
+        assert_pinned(check, refusal=(LookupError, keypin.PinMismatch))
     assert len(calls) == 4
 
 
@@ -590,7 +629,7 @@ def test_every_call_has_a_server_of_its_own_and_the_wrong_keys_come_between():
         calls.append((server.port, pinned))
         get(server, keypin.Pinner(server.pins).create_context(cafile=server.cafile))
 
-    assert_pinned(check, install=False)
+    assert_pinned(check)
     assert [pinned for _, pinned in calls] == [False, True, False, True]
     assert len({port for port, _ in calls}) == 4
 
@@ -601,12 +640,12 @@ def test_the_environment_is_as_before_and_proxies_are_not_asked(monkeypatch):
         monkeypatch.setenv("NO_PROXY", "example.com")
         monkeypatch.setenv("CURL_CA_BUNDLE", "mine.pem")
         before = os.environ.copy()
-        assert_pinned(lambda server: requests.get(server.url, timeout=10))
+        assert_pinned(lambda server: requests.get(server.url, timeout=10), install=True)
         assert os.environ == before
 
 
 def test_nothing_stays_installed():
-    assert_pinned(get)
+    assert_pinned(get, install=True)
     with Bench() as bench, bench.mispinned_server() as server:
         get(server)
         assert server.application_bytes > 0
@@ -620,9 +659,9 @@ PATCHED = {
 BODY = """
 import requests
 from keypin.testing import Bypassed, assert_pinned
-assert_pinned(lambda server: requests.get(server.url))
+assert_pinned(lambda server: requests.get(server.url), install=True)
 try:
-    assert_pinned(lambda server: requests.get(server.url), install=False)
+    assert_pinned(lambda server: requests.get(server.url))
 except Bypassed:
     print("bypassed")
 """
@@ -642,7 +681,7 @@ with warnings.catch_warnings():
     eventlet.monkey_patch()
 from keypin.testing import assert_pinned
 try:
-    assert_pinned(print)
+    assert_pinned(print, install=True)
 except RuntimeError as error:
     print(error)
 """
@@ -746,7 +785,7 @@ def test_a_client_that_never_stops_sending_does_not_hold_up_the_verdict():
 
     try:
         with pytest.raises(Bypassed):
-            assert_pinned(check, install=False)
+            assert_pinned(check)
     finally:
         stop.set()
         for thread in threads:
@@ -940,7 +979,6 @@ def test_client():
         lambda server: urllib.request.urlopen(
             server.url, context=ssl.create_default_context(cafile=server.cafile)
         ).close(),
-        install=False,
     )
 """
     done = run_pytest(tmp_path, test)

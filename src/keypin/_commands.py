@@ -23,6 +23,7 @@ __all__ = [
     "Start",
     "examine",
     "find_escape",
+    "inside_env",
     "interpreter_options",
     "interpreter_starts",
     "look_up",
@@ -277,7 +278,7 @@ class _Search:
             yield from self._of_arguments(words[1:])
 
     def _of_env(self, words: list[str]) -> Iterator[Start]:
-        inside = _inside_env(words, self.environment, self.folder)
+        inside = inside_env(words, self.environment, self.folder)
         if inside is None:
             yield from self._of_arguments(words)
         else:
@@ -359,7 +360,9 @@ class _Search:
         if not word or "\0" in word or len(word) > 4096:
             return None
         if os.path.dirname(word):
-            paths = (os.path.join(folder, word) for folder in (self.folder, *self.folders))
+            # a script is found again by what its interpreter gets: the path has to stay the same
+            here = word if self.folder == os.curdir else os.path.join(self.folder, word)
+            paths = (here, *(os.path.join(folder, word) for folder in self.folders))
             return next(filter(_is_executable_file, paths), None)
         search = self.environment.get("PATH", os.defpath)
         if search not in self.listed:
@@ -456,7 +459,7 @@ def _shebang(path: str) -> list[str]:
     return os.fsdecode(head[2:].partition(b"\n")[0].strip()).split(None, 1)
 
 
-def _inside_env(
+def inside_env(
     words: list[str], environment: Mapping[str, str], folder: str
 ) -> tuple[list[str], Mapping[str, str], str, str | None] | None:
     """What `env` runs, in which environment and folder, and by which name; None if unknown."""
@@ -482,7 +485,7 @@ def _inside_env(
         elif option in ("-S", "--split-string"):
             from shlex import split
 
-            return _inside_env([*split(value), *words], environment, folder)
+            return inside_env([*split(value), *words], environment, folder)
     if words[:1] == ["-"]:
         environment.clear()
         words = words[1:]

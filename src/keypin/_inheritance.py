@@ -27,6 +27,7 @@ __all__ = [
     "is_own_interpreter",
     "is_readable_by",
     "missing",
+    "named_pin_file",
     "pass_on",
     "refusing_folder",
     "wanted",
@@ -34,6 +35,8 @@ __all__ = [
 
 PINS: Final = "KEYPIN_PINS"
 """the environment variable that names the pin file"""
+REPORT: Final = "report:"
+"""what stands before the pin file's name there where nothing but denied keys is refused"""
 PACKAGES: Final = "KEYPIN_PACKAGES"
 """the one that names the folders of keypin and idna, for interpreters that lack them"""
 PATH: Final = "PYTHONPATH"
@@ -49,6 +52,12 @@ NEEDED: Final = (
 )
 """what a process reads before its program begins"""
 EFFECTIVE: Final = os.access in os.supports_effective_ids
+
+
+def named_pin_file(value: str) -> tuple[str, str]:
+    """Take a value of KEYPIN_PINS apart: `REPORT` or nothing, and the name of the pin file."""
+    name = value.removeprefix(REPORT)
+    return value[: len(value) - len(name)], name
 
 
 class SentPackages:

@@ -22,8 +22,10 @@ Authority = Literal["own", "other"]
 
 SCHEMA = 1
 NEWEST_SCHEMA = 2
-SCHEMA_2_KEYS = ("authority",)
+SCHEMA_2_KEYS = ("authority", "port", "starttls")
 """what only a file of schema 2 may have, in whatever table; without it files stay at 1"""
+STARTTLS_PORTS = {"smtp": 25, "imap": 143, "pop3": 110, "ftp": 21, "postgres": 5432}
+"""the protocols in which TLS can be asked for, each with its usual port"""
 LARGEST_VERSION = 2**53 - 1  # what every reader of JSON keeps exactly (RFC 8259, section 6)
 SHOWN = 60  # characters of a wrong value
 
@@ -58,6 +60,7 @@ read_on_expiry = one_of("on_expiry", get_args(OnExpiry))
 read_unlisted = one_of("unlisted", get_args(Unlisted))
 read_role = one_of("role", get_args(Role))
 read_authority = one_of("authority", get_args(Authority))
+read_starttls = one_of("starttls", tuple(STARTTLS_PORTS))
 
 
 def read_schema(value: object) -> int:
@@ -146,6 +149,13 @@ def _moment_of_text(value: str) -> date | datetime:
         raise PinSetError(f"no such date or time: {show(value)} ({error})") from None
 
 
+def read_port(value: object) -> int:
+    """Read a TCP port."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**16:
+        raise PinSetError(f"port is a whole number from 1 to 65535, not {show(value)}")
+    return value
+
+
 def read_boolean(value: object) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):
@@ -188,6 +198,8 @@ DEFAULTS: Readers = {
 }
 HOST: Readers = {
     "name": read_host_name,
+    "port": read_port,
+    "starttls": read_starttls,
     "expires": read_moment,
     "mode": read_mode,
     "match": read_match,

@@ -11,14 +11,14 @@ import sys
 from typing import NoReturn
 
 from ._handover import NOT_PINNED
-from ._inheritance import PINS, SentPackages, pass_on
+from ._inheritance import PINS, SentPackages, named_pin_file, pass_on
 from .errors import KeypinError, ProtectionError
 from .pinner import Pinner
 from .pinset import PinSet
 
 __all__ = ["start"]
 
-# the absolute path of the pin file, once it is in force
+# the value of KEYPIN_PINS, its path absolute, once the pins are in force
 _pins: str | None = None
 
 
@@ -31,10 +31,11 @@ def start() -> None:
     if _pins is not None:
         return
     try:
-        pins = _pin_file()
+        mode, file = _pin_file()
+        own = PinSet.load(file)
+        pins = os.environ[PINS] = mode + file
         # beside those that the program installs, which replace only each other
-        Pinner(PinSet.load(pins), name=f"{PINS} ({pins})").install()
-        os.environ[PINS] = pins
+        Pinner(own.in_report_mode() if mode else own, name=f"{PINS} ({pins})").install()
         sys.meta_path.append(SentPackages)
         pass_on(os.environ, pins)
         if os.name == "posix":
@@ -46,11 +47,12 @@ def start() -> None:
         _end(error)
 
 
-def _pin_file() -> str:
-    name = os.environ.get(PINS)
+def _pin_file() -> tuple[str, str]:
+    value = os.environ.get(PINS)
+    mode, name = named_pin_file(value or "")
     if not name:
-        raise ProtectionError(f"{PINS} is {'empty' if name == '' else 'not set'}")
-    return os.path.abspath(name)
+        raise ProtectionError(f"{PINS} {'names no file' if value else 'is empty or not set'}")
+    return mode, os.path.abspath(name)
 
 
 def _end(error: BaseException) -> NoReturn:

@@ -147,6 +147,10 @@ class HostEntry(Immutable):
         on_expiry: as `Rule`; None for that of the file's `Defaults`.
         exclude: True: the host is not pinned, though a wider rule would match it. It has no other
             field then.
+        port: the TCP port at which tools look at the host's server; None for 443, or the usual one
+            of `starttls`. Pins hold for the host at every port, whatever stands here.
+        starttls: the protocol in which tools ask that server for TLS, `"smtp"`, `"imap"`, `"pop3"`,
+            `"ftp"` or `"postgres"`; None where TLS comes first.
 
     Raises:
         HostnameError: a host pattern that means nothing.
@@ -155,7 +159,10 @@ class HostEntry(Immutable):
         PinFileError: fields that contradict each other.
     """
 
-    __slots__ = ("deny", "exclude", "expires", "match", "mode", "name", "on_expiry", "pins")
+    __slots__ = (
+        *("deny", "exclude", "expires", "match", "mode", "name", "on_expiry", "pins", "port"),
+        "starttls",
+    )
 
     name: str
     pins: tuple[PinEntry, ...]
@@ -165,6 +172,8 @@ class HostEntry(Immutable):
     match: Match | None
     on_expiry: OnExpiry | None
     exclude: bool
+    port: int | None
+    starttls: str | None
 
     def __init__(
         self,
@@ -176,6 +185,8 @@ class HostEntry(Immutable):
         match: Match | None = None,
         on_expiry: OnExpiry | None = None,
         exclude: bool = False,
+        port: int | None = None,
+        starttls: str | None = None,
     ) -> None:
         """See the class."""
         fields = {
@@ -189,6 +200,8 @@ class HostEntry(Immutable):
             "match": _given(field.read_match, match),
             "on_expiry": _given(field.read_on_expiry, on_expiry),
             "exclude": field.read_boolean(exclude),
+            "port": _given(field.read_port, port),
+            "starttls": _given(field.read_starttls, starttls),
         }
         self._set(**fields)
         given = {name for name, value in fields.items() if value not in (None, (), False)}

@@ -359,6 +359,11 @@ class PinSet(Immutable):
         """One rule for whatever host the program talks to: any one of `pins` must match."""
         return cls([Rule(None, pins, match=match)], unlisted="refuse")
 
+    def in_report_mode(self) -> Self:
+        """The same rules, of which none refuses anything but denied keys."""
+        rules = [Rule._restore({**rule._values(), "mode": "report"}) for rule in self.rules]
+        return type(self)(rules, unlisted=self.unlisted)
+
     # The pin file is above this module, and few programs have one: imported where it is used.
 
     @classmethod

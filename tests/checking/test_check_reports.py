@@ -203,7 +203,7 @@ def test_json_has_findings_and_servers(check, credential, backup):
         ["--starttls", "another.example.test=smtp"],
         ["--port", "another.example.test=465"],
         ["--candidate", "chain.pem", "--capath", "."],
-        ["--also", "https://api.example.test"],
+        ["--also", "http://api.example.test"],
         ["--expires-within", "soon"],
         ["--workers", "0"],
         ["--fail-on", "unknown"],
@@ -220,7 +220,7 @@ def test_arguments_without_meaning_are_a_mistake(keypin_check, credential, argum
 def test_a_pin_file_that_is_not_there_or_not_right_is_named(keypin_check, folder, credential):
     hosts = [HostEntry(HOST, [credential.pin])]
     assert keypin_check(hosts, "--pins", "other.toml")[0] == 66
-    (folder / "bad.toml").write_text("schema = 2\n")
+    (folder / "bad.toml").write_text("schema = 3\n")
     code, _, error = keypin_check(hosts, "--pins", "bad.toml")
     assert code == 65
     assert "bad.toml" in error

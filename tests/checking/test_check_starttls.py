@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from check_scene import HOST, at
 
+from keypin import Pin
 from keypin.checking.starttls import PORTS
-from keypin.checking.targets import Where
+from keypin.checking.targets import Where, targets_of
 from keypin.lab import Server
-from keypin.pinfile import HostEntry, PinEntry
+from keypin.pinfile import HostEntry, PinEntry, PinFile
 
 if TYPE_CHECKING:
     from keypin.lab import Channel, Preamble
@@ -176,3 +177,59 @@ def test_a_real_smtp_server_begins_tls(check, credential, entries, folder):
     finally:
         controller.stop()
     assert (checked.code, checked.servers[0]["verified"]) == (0, True)
+
+
+def test_the_file_tells_where_servers_are_and_how_to_ask(check, issuing, credential, backup):
+    mail = issuing.issue("mail.example.test")
+    with Server(credential) as web, Server(mail, before_tls=talk("smtp")) as smtp:
+        entries = [
+            HostEntry(HOST, [credential.pin, backup], port=web.port),
+            HostEntry("mail.example.test", [mail.pin, backup], port=smtp.port, starttls="smtp"),
+        ]
+        here = [
+            part
+            for name in (HOST, "mail.example.test")
+            for part in ("--connect-to", f"{name}=127.0.0.1")
+        ]
+        checked = check(entries, *here)
+        named = check(entries, "mail.example.test", *here)
+    assert (checked.code, named.code) == (0, 0)
+    assert {each["host"]: each["starttls"] for each in checked.servers} == {
+        HOST: None,
+        "mail.example.test": "smtp",
+    }
+    assert [each["starttls"] for each in named.servers] == ["smtp"]
+
+
+def test_what_is_asked_for_goes_before_what_the_file_tells():
+    entry = HostEntry("a.example", [Pin.from_digest(bytes(32))], port=587, starttls="smtp")
+
+    def where(port=None, **more):
+        target = Where(**more).target("a.example", port, entry)
+        return target.port, target.starttls
+
+    assert where() == (587, "smtp")
+    assert where(587) == (587, "smtp")
+    # of another port the file tells nothing
+    assert where(465) == (465, None)
+    assert where(ports={None: 465}) == where(ports={"a.example": 465}) == (465, None)
+    assert where(starttls={"a.example": "imap"}) == (587, "imap")
+    assert where(ports={"a.example": 25}, starttls={None: "smtp"}) == (25, "smtp")
+    usual = HostEntry("a.example", [Pin.from_digest(bytes(32))], starttls="imap")
+    assert Where().target("a.example", None, usual).port == 143
+
+
+def test_a_pattern_tells_it_for_its_hosts():
+    file = PinFile([HostEntry("*.example.com", [Pin.from_digest(bytes(32))], port=8443)])
+    [target] = targets_of(file, Where(), [("a.example.com", None)], [])
+    assert (target.host, target.port) == ("a.example.com", 8443)
+    file = PinFile([HostEntry("**.example.com", [Pin.from_digest(bytes(32))], port=8443)])
+    [target] = targets_of(file, Where(), [], [])
+    assert (target.host, target.port, target.implied) == ("example.com", 8443, True)
+
+
+def test_a_host_may_be_named_by_a_url(check, credential, entries):
+    with Server(credential) as server:
+        there = ["--connect-to", f"{HOST}=127.0.0.1"]
+        checked = check(entries, f"https://{HOST}:{server.port}/path", *there)
+        assert (checked.code, checked.servers[0]["port"]) == (0, server.port)

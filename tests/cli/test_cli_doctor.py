@@ -29,6 +29,14 @@ request = urllib.request.Request(sys.argv[1] + "/account?token={SECRET}", header
 print(urllib.request.urlopen(request).status)
 """
 
+PINS_OF_ITS_OWN = """
+schema = 1
+version = 1
+[[host]]
+name = "api.example.com"
+pins = ["sha256/k3XnEYQCK79AtL9GYnT/nyhsabas03V+bhRQYHQbpXU="]
+"""
+
 # A check of its own, behind the handshake, by the documented hook of SSLContext; eventlet's patch
 # of the standard library skips it.
 CHECKING_SOCKETS = """
@@ -99,11 +107,12 @@ def doctor(keypin: Callable[..., object], tmp_path: Path) -> Callable[..., objec
 # Pinned, or not
 
 
-def test_an_ordinary_program_is_pinned_as_by_keypin_run(doctor, tls):
-    ended = doctor(ORDINARY, options=("--tls", tls))
+def test_an_ordinary_program_can_be_pinned_as_by_keypin_run(doctor, tls):
+    ended = doctor(ORDINARY, options=("--inject", "--tls", tls))
     assert (ended.code, ended.error) == (0, "")
-    verdict, _, *runs = ended.lines
-    assert verdict.startswith("PINNED: the server with the pinned key was reached")
+    verdict, by_whom, _, *runs = ended.lines
+    assert "keypin doctor pinned it for that (--inject)" in by_whom
+    assert verdict.startswith("CAN BE PINNED: the server with the pinned key was reached")
     assert [run.partition(" key ")[0] for run in runs] == ["another", "pinned"] * 2
     assert [("and sent nothing; its exit code was 1" in run) for run in runs[::2]] == [True] * 2
     assert [("bytes; its exit code was 0" in run) for run in runs[1::2]] == [True] * 2
@@ -111,7 +120,7 @@ def test_an_ordinary_program_is_pinned_as_by_keypin_run(doctor, tls):
 
 
 def test_without_pins_it_is_not(doctor, tls):
-    ended = doctor(ORDINARY, options=("--own-pins", "--tls", tls))
+    ended = doctor(ORDINARY, options=("--tls", tls))
     assert (ended.code, ended.error) == (ExitCode.BYPASSED, "")
     assert ended.lines[0] == "NOT PINNED: a server without the pinned key received"
     assert "beginning 'GET /account?… HTTP/1.1', with the header Authorization" in ended.lines[1]
@@ -130,13 +139,13 @@ def test_a_check_of_ones_own_that_a_library_skips_is_found_out(doctor, monkeypat
     monkeypatch.setenv("EVENTLET_NO_GREENDNS", "yes")
     program, heeding = SKIPPED_CHECKS[library]
     words = ("{host}", "{port}", "{certificate}")
-    assert doctor(program, heeding, *words, options=("--own-pins",)).code == 0
-    ended = doctor(program, library, *words, options=("--own-pins",))
+    assert doctor(program, heeding, *words).code == 0
+    ended = doctor(program, library, *words)
     assert ended.code == ExitCode.BYPASSED
     assert "beginning 'GET /account HTTP/1.1'" in ended.text
     assert "is skipped by eventlet, aiofastnet" in ended.text
     # and keypin is not
-    assert doctor(program, library, *words).code == 0
+    assert doctor(program, library, *words, options=("--inject",)).code == 0
 
 
 def test_another_tls_stack_is_found_out_with_the_way_to_pin_it(doctor):
@@ -149,12 +158,12 @@ if len(sys.argv) > 3:
     curl.setopt(pycurl.PINNEDPUBLICKEY, sys.argv[3].replace("sha256/", "sha256//", 1))
 curl.perform()
 """
-    ended = doctor(program, "{url}", "{cafile}")
+    ended = doctor(program, "{url}", "{cafile}", options=("--inject",))
     assert ended.code == ExitCode.BYPASSED
     assert "keypin run covers what uses Python's ssl" in ended.text
     assert "pycurl is not covered by keypin" in ended.text
     assert "PINNEDPUBLICKEY" in ended.text
-    assert doctor(program, "{url}", "{cafile}", "{pin}", options=("--own-pins",)).code == 0
+    assert doctor(program, "{url}", "{cafile}", "{pin}").code == 0
 
 
 @pytest.mark.skipif(CURL is None, reason="needs curl (make system-deps)")
@@ -162,7 +171,57 @@ def test_a_program_that_is_not_python(keypin):
     assert keypin("doctor", CURL, "-s", "{url}").code == ExitCode.BYPASSED
     # curl writes pins with two slashes
     script = f"pin={{pin}}; {CURL} -s --pinnedpubkey sha256//${{pin#sha256/}} {{url}}"
-    assert keypin("doctor", "--own-pins", "--", "sh", "-c", script).code == 0
+    assert keypin("doctor", "--", "sh", "-c", script).code == 0
+
+
+def test_a_program_that_is_told_no_pin_of_the_test_learns_how_to_tell_it(doctor, tmp_path):
+    """Also one with pins of its own, which are for another host."""
+    tmp_path.joinpath("pins.toml").write_text(PINS_OF_ITS_OWN)
+    ended = doctor("import keypin\nkeypin.install('pins.toml')\n" + ORDINARY)
+    assert ended.code == ExitCode.BYPASSED
+    assert "pins for other hosts do not hold for localhost" in ended.text
+    assert "keypin run --pins {pins} --" in ended.text
+    assert "keypin doctor --inject" in ended.text
+
+
+def test_keypin_run_in_the_command_pins_it(doctor, keypin, tmp_path):
+    tmp_path.joinpath("program.py").write_text(ORDINARY)
+    run = [PYTHON, "-m", "keypin", "run", "--pins"]
+    ended = keypin("doctor", "--", *run, "{pins}", "--", PYTHON, "program.py", "{url}")
+    assert (ended.code, ended.lines[0][:7]) == (0, "PINNED:")
+    # with a file of its own it is not pinned to the test's key
+    tmp_path.joinpath("pins.toml").write_text(PINS_OF_ITS_OWN)
+    ended = keypin("doctor", "--", *run, "pins.toml", "--", PYTHON, "program.py", "{url}")
+    assert ended.code == ExitCode.BYPASSED
+
+
+def test_the_environment_of_a_command_pins_it(keypin, tmp_path):
+    tmp_path.joinpath("program.py").write_text(ORDINARY)
+    command = ["env", "KEYPIN_PINS={pins}", PYTHON, "program.py", "{url}"]
+    assert keypin("doctor", "--", *command).code == 0
+
+
+def test_an_environment_that_pins_is_part_of_the_program_as_it_is(doctor, tmp_path, monkeypatch):
+    own = tmp_path / "own.toml"
+    own.write_text(PINS_OF_ITS_OWN)
+    monkeypatch.setenv("KEYPIN_PINS", str(own))
+    ended = doctor(ORDINARY)
+    assert (ended.code, ended.lines[0][:7]) == (0, "PINNED:")
+    assert "KEYPIN_PINS in the environment of keypin doctor" in ended.lines[1]
+    # and what it pins besides stays pinned
+    program = """
+import keypin, sys
+[pinner] = keypin.installed()
+print(sorted(rule.host for rule in pinner.pins.rules))
+"""
+    found = doctor(program + ORDINARY, options=("--json",)).json
+    assert "['127.0.0.1', 'api.example.com', 'localhost']" in found["runs"][1]["output"]
+    own.write_text("schema = 1")
+    assert doctor(ORDINARY).code == ExitCode.BAD_FILE
+
+
+def test_inject_and_own_pins_are_two_questions(doctor):
+    assert doctor(ORDINARY, options=("--inject", "--own-pins")).code == ExitCode.USAGE
 
 
 def test_pins_of_a_programs_own_by_a_pin_file(doctor):
@@ -173,7 +232,7 @@ keypin.install(sys.argv[2])
 """
         + ORDINARY
     )
-    assert doctor(program, "{url}", "{pins}", options=("--own-pins",)).code == 0
+    assert doctor(program, "{url}", "{pins}").code == 0
 
 
 def test_trust_on_first_use_is_no_pinning_however_long_it_is_remembered(doctor, tmp_path):
@@ -189,7 +248,7 @@ known.write_bytes(served)
 connection.request("GET", "/")
 connection.getresponse().read()
 """
-    assert doctor(program, "{host}", "{port}", options=("--own-pins",)).code == ExitCode.BYPASSED
+    assert doctor(program, "{host}", "{port}").code == ExitCode.BYPASSED
 
 
 def test_a_program_that_does_not_mind_being_refused_is_asked_whether_it_noticed(doctor):
@@ -199,7 +258,7 @@ try:
 except OSError:
     pass
 """
-    ended = doctor(program)
+    ended = doctor(program, options=("--inject",))
     assert ended.code == 0
     assert "its exit code was 0 all the same: does it notice that?" in ended.text
 
@@ -253,7 +312,7 @@ try:
 except OSError:
     os.kill(os.getpid(), signal.SIGSEGV)
 """
-    ended = doctor(program, "{url}", ORDINARY)
+    ended = doctor(program, "{url}", ORDINARY, options=("--inject",))
     assert ended.code == ExitCode.INCONCLUSIVE
     assert "it was ended by signal 11" in ended.text
 
@@ -271,7 +330,7 @@ Path("words.json").write_text(json.dumps([*sys.argv[1:], Path(sys.argv[5]).read_
         + ORDINARY
     )
     places = ["{url}", "{host}:{port}", "{cafile}", "{certificate}", "{pins}", "{pin}", "{other}"]
-    assert doctor(program, *places).code == 0
+    assert doctor(program, *places, options=("--inject",)).code == 0
     url, address, cafile, certificate, pins, pin, *rest = json.loads(
         tmp_path.joinpath("words.json").read_text()
     )
@@ -287,14 +346,14 @@ Path("words.json").write_text(json.dumps([*sys.argv[1:], Path(sys.argv[5]).read_
 
 
 def test_json(doctor):
-    found = doctor(ORDINARY, options=("--json",)).json
-    assert (found["version"], found["verdict"]) == (1, "pinned")
+    found = doctor(ORDINARY, options=("--json", "--inject")).json
+    assert (found["version"], found["verdict"]) == (1, "can be pinned")
     assert [run["pinned_key"] for run in found["runs"]] == [False, True] * 2
     assert [run["application_bytes"] > 0 for run in found["runs"]] == [False, True] * 2
     assert [run["exit_code"] for run in found["runs"]] == [1, 0] * 2
     assert all(run["connections"] == run["handshakes"] == 1 for run in found["runs"])
     assert found["runs"][1]["output"] == ["200"]
-    ended = doctor(ORDINARY, options=("--json", "--own-pins"))
+    ended = doctor(ORDINARY, options=("--json",))
     assert ended.code == ExitCode.BYPASSED
     assert ended.json["verdict"] == "not pinned"
     assert len(ended.json["runs"]) == 1
@@ -315,7 +374,7 @@ def test_a_program_that_cannot_be_run(keypin, tmp_path):
 
 
 def test_an_interpreter_that_would_escape_is_not_run(keypin):
-    ended = keypin("doctor", "--", PYTHON, "-S", "-c", ORDINARY, "{url}")
+    ended = keypin("doctor", "--inject", "--", PYTHON, "-S", "-c", ORDINARY, "{url}")
     assert (ended.code, ended.output) == (ExitCode.NOT_PINNED, b"")
     assert "not run, it would not be pinned" in ended.error
 
@@ -328,5 +387,5 @@ def test_the_version_of_tls_is_that_of_the_servers(doctor):
         "context = ssl.create_default_context()\n"
         "context.minimum_version = ssl.TLSVersion.TLSv1_3\nprint(",
     )
-    assert doctor(program, options=("--tls", "1.3")).code == 0
-    assert doctor(program, options=("--tls", "1.2")).code == ExitCode.INCONCLUSIVE
+    assert doctor(program, options=("--inject", "--tls", "1.3")).code == 0
+    assert doctor(program, options=("--inject", "--tls", "1.2")).code == ExitCode.INCONCLUSIVE

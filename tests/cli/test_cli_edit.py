@@ -208,7 +208,7 @@ def test_a_new_host_that_takes_over_from_a_wider_one_is_warned_of(keypin, file):
         ([HOST, "--from", C, "--key", "2027"], 64, f"another key of this name: {B}"),
         ([HOST, "--from", D], 77, f"{D} is denied for {HOST}"),
         (["*", "--from", C], 64, "a wildcard is"),
-        ([f"{HOST}:443", "--from", C], 64, "not a host name"),
+        ([f"{HOST}:https", "--from", C], 64, "not a port"),
         ([HOST, "--from", "sha256/short="], 64, "not a pin: sha256/short="),
         ([HOST, "--from", C, "--role", "activ"], 64, "did you mean 'active'?"),
         ([HOST, "--from", C, "--key", " "], 64, "a key's name is not empty"),

@@ -116,7 +116,9 @@ def test_every_edit_of_every_sample_is_made(
         others = [host for host in before.hosts if host.name != edit[1]]
         if edit[0] != "backup-key":
             assert [host for host in after.hosts if host.name != edit[1]] == others
-    assert made >= {"add", "backup-key", "retire", "retire --revoke"}
+    assert made >= {"add", "backup-key", "retire"}
+    if any(len(host.pins) > 1 for host in before.hosts):
+        assert "retire --revoke" in made
 
 
 def only_key_is_at_stake(edit: tuple[str, ...], file: PinFile) -> bool:

@@ -191,7 +191,7 @@ def test_what_to_write_has_to_be_said(keypin):
     assert "--output" in ended.error
 
 
-@pytest.mark.parametrize("server", ["no host", "https://localhost/", "localhost:0"])
+@pytest.mark.parametrize("server", ["no host", "http://localhost/", "localhost:0"])
 def test_a_server_is_a_host_and_a_port(keypin, server):
     assert keypin("fetch", server, "-o", "my.cer").code == 64
 

@@ -14,7 +14,7 @@ from keypin.pinfile import HostEntry, PinFile
 
 @pytest.fixture
 def files(tmp_path):
-    PinFile([HostEntry("api.example.com", [Pin.from_digest(bytes(32))])]).dump(
+    PinFile([HostEntry("api.example.com", [Pin.from_digest(bytes(range(32)))])]).dump(
         tmp_path / "pins.toml"
     )
     credential = Authority().issue("api.example.com")

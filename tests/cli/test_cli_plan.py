@@ -222,7 +222,7 @@ def test_another_time_is_refused_with_what_is_allowed(plan, text):
         ("--refresh 1d --until 2027-01-01 --horizon 1y", "--until or --horizon"),
         ("--refresh 1d --until 2026-11-21", "the last day is up to ten years later"),
         ("--refresh 1d --horizon 11y", "the last day is up to ten years later"),
-        ("--refresh 1d --host api.example.com", "belong to a pin file"),
+        ("--refresh 1d --host other.example", "does not pin other.example"),
         ("--refresh 1d --lifetime 0d", "1d is the least"),
         ("--refresh 1d --overlap 0d", "1d is the least"),
         ("--refresh 1d --until 2027-02-29", "is not a date"),

@@ -14,6 +14,7 @@ from some_pins import FIRST, SECOND, host, pin_file
 
 from keypin.formats import Certificate, FormatError, export_to, import_from
 from keypin.lab import Server
+from keypin.pinfile import HostEntry, PinFile
 
 SBIN = os.defpath + ":/usr/sbin:/sbin"
 danetool = shutil.which("danetool")
@@ -273,3 +274,36 @@ def test_without_dnspython_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "dns", None)
     with pytest.raises(FormatError, match=r"pip install 'keypin\[formats\]'"):
         read(f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX}")
+
+
+def test_a_record_has_the_port_of_its_host():
+    lines = [
+        f"_8443._tcp.a.example.com. IN TLSA 3 1 1 {HEX}",
+        f"_25._tcp.mail.example.com. IN TLSA 3 1 1 {HEX}",
+        f"_443._tcp.b.example.com. IN TLSA 3 1 1 {HEX}",
+    ]
+    file = read(*lines).pins
+    where = {each.name: (each.port, each.starttls) for each in file.hosts}
+    assert where == {
+        "a.example.com": (8443, None),
+        "mail.example.com": (None, "smtp"),
+        "b.example.com": (None, None),
+    }
+    exported = export_to("tlsa", file).files["tlsa.zone"].decode().splitlines()
+    assert sorted(exported[1:]) == sorted(lines)
+
+
+def test_of_several_ports_none_is_where_the_server_is():
+    [found] = read(
+        *(f"_{port}._tcp.a.example. IN TLSA 3 1 1 {HEX}" for port in (8443, 9443))
+    ).pins.hosts
+    assert found.port is None
+
+
+@pytest.mark.parametrize("format", ["android", "okhttp", "curl", "python"])
+def test_formats_without_ports_tell_that_it_is_left_out(format):
+    file = PinFile([HostEntry(NAME, [FIRST], port=8443), HostEntry("b.example.com", [FIRST])])
+    losses = export_to(format, file).losses
+    [left_out] = [each for each in losses if each.name == "port-left-out"]
+    assert (left_out.host, left_out.direction) == (NAME, "information")
+    assert "port 8443" in left_out.text

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from programs import BOOTSTRAP, PINNED, Scene
+from programs import BOOTSTRAP, PINNED, UNPINNED, Scene
+from scene import unpinned
 
 from keypin._inheritance import refusing_folder
 from keypin.cli import main
@@ -68,6 +70,105 @@ def test_a_run_inside_a_run_has_the_inner_pins(scene, bare):
     assert outer.stdout == f"{PINNED} {BOOTSTRAP}:{refusing_folder()}\n", outer.stderr
 
 
+def test_the_pin_file_is_pins_toml_unless_another_is_named(scene, bare):
+    done = scene.start(*KEYPIN, "--", bare, scene.program, environment=scene.environment)
+    scene.assert_pinned(done)
+    scene.pins.unlink()
+    done = scene.start(*KEYPIN, "--", bare, "-c", scene.marking, environment=scene.environment)
+    assert (done.returncode, done.stdout) == (66, "")
+    assert "no such file: pins.toml. Make it: keypin add" in done.stderr
+    assert not scene.mark.exists()
+
+
+def test_in_report_mode_mismatches_pass_and_are_told_of(scene, bare):
+    done = scene.start(
+        *(*KEYPIN, "--report", "--", bare, scene.program), environment=scene.environment
+    )
+    assert done.stdout == f"{UNPINNED}\n"
+    assert "localhost" in done.stderr
+    assert str(unpinned().pin) in done.stderr
+    # a process below it, and a run inside, are in that mode, too
+    below = """
+import os, subprocess, sys
+subprocess.run([sys.executable, "program.py"], env={"RIGHT": os.environ["RIGHT"],
+    "WRONG": os.environ["WRONG"], "SSL_CERT_FILE": os.environ["SSL_CERT_FILE"]})
+"""
+    for command in ([bare, "-c", below], [*KEYPIN, "--", bare, scene.program]):
+        done = scene.start(*KEYPIN, "--report", "--", *command, environment=scene.environment)
+        assert done.stdout == f"{UNPINNED}\n", done.stderr
+
+
+def test_a_denied_key_is_refused_in_report_mode(scene, bare):
+    deny = f'deny = ["{unpinned().pin}"]\n'
+    scene.pins.write_text(scene.pins.read_text() + deny)
+    done = scene.start(
+        *(*KEYPIN, "--report", "--", bare, scene.program), environment=scene.environment
+    )
+    assert done.stdout == f"{PINNED}\n", done.stderr
+
+
+def test_a_keypin_that_knows_no_report_mode_refuses_what_names_it(scene, bare):
+    """The value names no file to it, and so nothing runs unpinned."""
+    assert not (scene.folder / "report:pins.toml").exists()
+    environment = scene.pinning | {"KEYPIN_PINS": "report:"}
+    scene.assert_not_run(scene.start(bare, "-c", "", environment=environment), "names no file")
+
+
+# Commands without Python
+
+CURL = shutil.which("curl")
+
+
+@pytest.mark.skipif(CURL is None, reason="needs curl (make system-deps)")
+@pytest.mark.parametrize(
+    "before",
+    [[], ["env", "A=b"], ["timeout", "9"], ["nice", "-n", "1", "env", "-u", "A"], ["/usr/bin/env"]],
+    ids=" ".join,
+)
+def test_a_client_that_is_no_python_is_refused(scene, before):
+    done = run(scene, *before, "curl", "-ks", scene.environment["RIGHT"])
+    scene.assert_not_run(done, "curl is no Python", "--allow-unpinned")
+    assert scene.settled_bytes() == (0, 0)
+    word = [*KEYPIN, "--allow-unpinned", "--", *before, "curl", "-ks", scene.environment["RIGHT"]]
+    done = scene.start(*word, environment=scene.environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert scene.settled_bytes()[0] > 0
+
+
+def test_a_go_program_is_refused_if_it_can_start_nothing(scene):
+    for functions, code in ((b"net/http.Get", 78), (b"os.StartProcess", 126)):
+        client = scene.write("client", "")
+        client.write_bytes(b"\x7fELF\x02 not quite \xff Go buildinf: " + functions)
+        client.chmod(0o755)
+        done = run(scene, "./client")
+        assert done.returncode == code, done.stderr
+        assert ("client is no Python" in done.stderr) is (code == 78)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["true"], ["env", "true"], ["./other.sh"], ["sh", "other.sh"], ["sh", "-c", "true || curl x"]],
+    ids=" ".join,
+)
+def test_a_program_that_may_start_python_runs_and_is_spoken_of(scene, command):
+    scene.script("other.sh", "true || curl https://a.example/", "/bin/sh")
+    done = run(scene, *command)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("keypin: warning: no Python is seen in this command.")
+    done = scene.start(*KEYPIN, "--allow-unpinned", "--", *command, environment=scene.environment)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_script_without_a_client_of_its_own_is_not_spoken_of(scene, bare):
+    scene.script("start.sh", f'exec "{bare}" program.py', "/bin/sh")
+    for command in (["./start.sh"], ["sh", "start.sh"]):
+        done = run(scene, *command)
+        assert (done.stdout, done.stderr) == (f"{PINNED}\n", "")
+    scene.script("app", "import program; print(program.requests())", str(bare))
+    done = run(scene, "./app")
+    assert (done.stdout, done.stderr) == (f"{PINNED}\n", "")
+
+
 # What it refuses
 
 
@@ -91,7 +192,6 @@ def here(
     [
         (["--pins", "pins.toml"], 64, "Try: keypin run --help"),
         (["--pins", "pins.toml", "--"], 64, "Try: keypin run --help"),
-        (["true"], 64, "--pins FILE"),
         (["--pins", "nowhere.toml", "true"], 66, "no such file"),
         (["--pins", ".", "true"], 66, "cannot read"),
         (["--pins", "program.py", "true"], 65, "program.py"),

@@ -15,6 +15,8 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .._pinfile_fields import STARTTLS_PORTS as PORTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -172,8 +174,6 @@ CONVERSATIONS: dict[str, Callable[[socket.socket], None]] = {
     "ftp": _ftp,
     "postgres": _postgres,
 }
-PORTS = {"smtp": 25, "imap": 143, "pop3": 110, "ftp": 21, "postgres": 5432}
-"""the protocols, each with its usual port"""
 
 
 def _address_literal(plain: socket.socket) -> str:

@@ -11,7 +11,7 @@ from .starttls import PORTS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..pinfile import PinFile
+    from ..pinfile import HostEntry, PinFile
 
 __all__ = ["HTTPS", "Target", "Where", "targets_of"]
 
@@ -42,7 +42,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """How to connect, for all hosts (None) or by host.
+    """How to connect, for all hosts (None) or by host, in place of what the pin file says.
 
     Args:
         ports: TCP ports.
@@ -54,13 +54,26 @@ class Where:
     starttls: Mapping[str | None, str] = field(default_factory=dict)
     addresses: Mapping[str, Sequence[HostAndPort]] = field(default_factory=dict)
 
-    def target(self, host: str, port: int | None, *, implied: bool = False) -> Target:
-        """The server of a host."""
+    def target(
+        self, host: str, port: int | None, entry: HostEntry | None = None, *, implied: bool = False
+    ) -> Target:
+        """The server of a host.
+
+        Args:
+            host: in normal form.
+            port: where its server is, if it was named with one.
+            entry: what the pin file says of it.
+            implied: see `Target`.
+        """
+        port = port or self.ports.get(host, self.ports.get(None))
         starttls = self.starttls.get(host, self.starttls.get(None))
-        usual = self.ports.get(None, HTTPS if starttls is None else PORTS[starttls])
+        if entry is not None:
+            if starttls is None and port in (None, _port_of(entry)):
+                starttls = entry.starttls  # the file tells of that port, not of others
+            port = port or entry.port
         return Target(
             host,
-            port or self.ports.get(host, usual),
+            port or _usual_port(starttls),
             starttls,
             tuple(self.addresses.get(host, ())),
             implied,
@@ -78,7 +91,14 @@ def targets_of(
         hosts: only these, with their ports; all hosts of the file if empty.
         also: and these.
     """
-    named = [where.target(host, port) for host, port in (*hosts, *also)]
+    entries = {host.name: host for host in file.hosts}
+    pins = file.pin_set()
+
+    def entry_of(host: str) -> HostEntry | None:
+        rule = pins.rule_for(host)
+        return None if rule is None else entries.get(rule.host or "")
+
+    named = [where.target(host, port, entry_of(host)) for host, port in (*hosts, *also)]
     implied = [] if hosts else list(_in_file(file, where))
     # Of two for one server, the one that was named: it may not be left out.
     chosen = {(target.host, target.port): target for target in (*implied, *named)}
@@ -92,6 +112,14 @@ def _in_file(file: PinFile, where: Where) -> Iterator[Target]:
         if host.exclude:
             continue
         if host.name == domain:
-            yield where.target(domain, None)
+            yield where.target(domain, None, host)
         elif stars and domain not in names:
-            yield where.target(domain, None, implied=True)
+            yield where.target(domain, None, host, implied=True)
+
+
+def _port_of(entry: HostEntry) -> int:
+    return entry.port or _usual_port(entry.starttls)
+
+
+def _usual_port(starttls: str | None) -> int:
+    return HTTPS if starttls is None else PORTS[starttls]

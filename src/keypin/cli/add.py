@@ -11,23 +11,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .._pinfile_fields import read_authority, read_role
+from ..checking.targets import Where, targets_of
 from ..editing.changes import EditRefused, add_pin, find_host
-from ..errors import HostnameError, PinFormatError, PinSetError
+from ..errors import HostnameError, KeypinError, PinFormatError, PinSetError
 from ..hostnames import certificate_names, normalise_pattern
 from ..inspection import verifying_context
 from ..pin import Pin
-from ..pinfile import PinEntry
+from ..pinfile import PinEntry, PinFile
 from ..pinset import PinSet, Rule
+from .backup_key import new_backup
 from .certificates import summarise
 from .exit_codes import CommandError, ExitCode
 from .fetch import trusted_certificate
 from .findings import ask
+from .init import TEMPLATE
 from .key_files import FoundKey, read_key
 from .listing import list_certificates, list_details
 from .options import Cafile, ServerName, StrictX509, Timeout, authority_errors, server_name
 from .output import PASTED, Page
 from .pin_file_edits import DryRun, Pins, edit_pin_file, moment, prepare_edit
-from .targets import Server
+from .targets import Address, Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "add"]
 
 EXAMPLES = """
+keypin add https://api.example.com:8443/ --from live --report --backup
 keypin add api.example.com --from live --key "api 2026"
 keypin add api.example.com --from next.csr --role planned --key "api 2027"
 keypin add '**.example.com' --from live --connect api.example.com --ca
@@ -73,7 +77,7 @@ def _pin(text: str | None) -> Pin | None:
 
 
 def add(
-    host: Annotated[str, typer.Argument(metavar="HOST", hidden=True)],
+    host: Annotated[str, typer.Argument(metavar="HOST[:PORT]|URL", hidden=True)],
     source: Annotated[
         str,
         typer.Option(
@@ -124,6 +128,19 @@ def add(
     ca: Annotated[
         bool, typer.Option("--ca", help="The key of the CA that issued it: --depth 1.")
     ] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report", help="A new host in report mode: mismatches pass, and are told of."
+        ),
+    ] = False,
+    backup: Annotated[
+        bool,
+        typer.Option(
+            "--backup",
+            help="Make a backup key as well, and pin it, as keypin backup-key does.",
+        ),
+    ] = False,
     confirm: Annotated[
         str | None,
         typer.Option(
@@ -137,7 +154,7 @@ def add(
         typer.Option(
             "--connect",
             metavar="HOST[:PORT]",
-            help="The server for --from live, if it is not HOST at port 443.",
+            help="The server for --from live, if it is not the host itself.",
         ),
     ] = None,
     cafile: Cafile = None,
@@ -149,13 +166,18 @@ def add(
 ) -> ExitCode:
     """Add a pin to a host, and the host if it is not there.
 
+    The host may be given as people paste it, as a URL, say; a port goes into the file, for tools
+    to look there. The pins hold at every port. pins.toml is made if it is not there.
+
     FILE is a certificate or a chain, a certificate request, a public key or an unencrypted private
     key, in DER or PEM. With 'live' the server is asked; its certificate must verify, and you are
     asked whether the key is the right one: compare it with what its owner says.
     """
     entry_role, confirmed, whose = _role(role), _pin(confirm), _authority(authority)
     begins, ends, now = moment(not_before), moment(expires), datetime.now(UTC)
-    name = _pattern(host)
+    address = Address.parse(host)
+    name = _pattern(address.host)
+    port = None if address.port == address.usual_port else address.port
     if ends is not None and ends <= now:
         raise CommandError(ExitCode.USAGE, f"--expires {expires} is not in the future")
     if ca and depth is not None:
@@ -163,7 +185,8 @@ def add(
     depth = 1 if ca else depth or 0
     chain: tuple[bytes, ...] = ()
     if source == LIVE:
-        source, chain = _ask_server(name, connect, servername, cafile, timeout, strict_x509)
+        server = _server(name, address, connect, pins)
+        source, chain = _ask_server(name, server, servername, cafile, timeout, strict_x509)
         found = _certificate_at(depth, chain, source)
     elif connect or cafile or servername or strict_x509 is not None:
         raise CommandError(
@@ -179,7 +202,15 @@ def add(
 
     def change(draft: Draft) -> Change:
         entry = PinEntry(found.pin, entry_role, key, begins, whose)
-        made = add_pin(draft, name, entry, expires=ends)
+        made = add_pin(
+            draft,
+            name,
+            entry,
+            expires=ends,
+            port=port,
+            starttls=address.starttls,
+            report=report,
+        )
         if whose is not None and found.chain and not _is_ca(found):
             raise EditRefused("the certificate is not a CA's (basicConstraints): no --authority")
         if (whose is not None or _is_ca(found)) and _match(made.draft, name) == "leaf":
@@ -189,11 +220,14 @@ def add(
             )
         return made._replace(warnings=(*_doubts(name, found, whose), *made.warnings))
 
-    prepare_edit(pins, change)
+    prepare_edit(pins, change, TEMPLATE)
     _show(source, found, chain, now)
     if chain and confirmed is None and not dry_run:
         _ask_whether_to_pin(found.pin, name)
-    edit_pin_file(pins, change, dry_run=dry_run)
+    if backup:
+        new_backup(f"{name} backup", [name], change, pins, dry_run=dry_run, template=TEMPLATE)
+    else:
+        edit_pin_file(pins, change, dry_run=dry_run, template=TEMPLATE)
     return ExitCode.OK
 
 
@@ -207,9 +241,29 @@ def _pattern(host: str) -> str:
 # Where the key is.
 
 
+def _server(name: str, address: Address, connect: str | None, pins: Path) -> Server:
+    """The server to ask: where the user says, or where the pin file says that it is.
+
+    Raises:
+        CommandError: that is not known.
+    """
+    if connect is not None:
+        return Server.parse(connect)
+    if "*" in name:
+        raise CommandError(
+            ExitCode.USAGE, f"{name} stands for many hosts: which one to ask? --connect HOST[:PORT]"
+        )
+    if address.port is None and address.starttls is None:
+        with suppress(KeypinError):  # of no use yet
+            file = PinFile.load(pins)
+            target = targets_of(file, Where(), [(name, None)], [])[0]
+            return Server(name, target.port, target.starttls)
+    return Server(name, address.port or address.usual_port, address.starttls)
+
+
 def _ask_server(
     name: str,
-    connect: str | None,
+    server: Server,
     servername: str | None,
     cafile: Path | None,
     timeout: float,
@@ -220,11 +274,6 @@ def _ask_server(
     Raises:
         CommandError: there is no such chain.
     """
-    if connect is None and "*" in name:
-        raise CommandError(
-            ExitCode.USAGE, f"{name} stands for many hosts: which one to ask? --connect HOST[:PORT]"
-        )
-    server = Server(name) if connect is None else Server.parse(connect)
     asked = server_name(servername) or (server.host if "*" in name else name)
     if not _governs(name, asked):
         raise CommandError(

@@ -54,11 +54,11 @@ keypin check --cafile private-ca.pem
 keypin plan --adoption 30d --refresh 7d --lifetime 47d --rotate-every 1y
 keypin init
 keypin list
-keypin add api.example.com --from live
+keypin add https://api.example.com/ --from live --report --backup
 keypin backup-key "api 2027"
 keypin export android -o network_security_config.xml
-keypin run --pins pins.toml -- python app.py
-keypin doctor -- python my_client_check.py {url}
+keypin run -- python app.py
+keypin doctor -- python my_client_check.py --pins {pins} {url}
 keypin lab run -- curl -sS --pinnedpubkey {curl_pins} {url}
 """
 

@@ -12,7 +12,7 @@ import typer
 
 from .._pinfile_fields import read_key_name
 from ..editing.backup_keys import certificate_names_of, new_backup_key, pin_of_private_key
-from ..editing.changes import Change, EditError, add_pin, find_host
+from ..editing.changes import Change, EditError, add_pin, find_host, too_few
 from ..errors import HostnameError, PinSetError
 from ..hostnames import normalise_pattern
 from ..pinfile import PinEntry
@@ -23,7 +23,7 @@ from .passphrases import new_passphrase
 from .pin_file_edits import DryRun, Pins, prepare_edit, report_edit, write_edit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..editing.backup_keys import BackupKey
     from ..editing.changes import Draft
@@ -85,15 +85,56 @@ def backup_key(
     """
     if unencrypted and passphrase_file:
         raise CommandError(ExitCode.USAGE, "--unencrypted or --passphrase-file: which?")
+    new_backup(
+        name,
+        hosts or (),
+        None,
+        pins,
+        dry_run=dry_run,
+        folder=folder,
+        rsa=rsa,
+        passphrase_of=lambda: None if unencrypted else new_passphrase(passphrase_file),
+    )
+    return ExitCode.OK
+
+
+def new_backup(
+    name: str,
+    hosts: Sequence[str],
+    first: Callable[[Draft], Change] | None,
+    pins: Path,
+    *,
+    dry_run: bool,
+    template: str | None = None,
+    folder: Path = Path(),
+    rsa: bool = False,
+    passphrase_of: Callable[[], str | None] = lambda: new_passphrase(None),
+) -> None:
+    """Make a key and its request, and pin it; nothing is left if a part of that fails.
+
+    Args:
+        name: of the key.
+        hosts: those that it is for; the file's only one if there are none.
+        first: another change of the pin file, in the same edit.
+        pins: the pin file.
+        dry_run: show the difference, and write nothing.
+        template: see `prepare_edit`.
+        folder: where key and request go.
+        rsa: the kind of key.
+        passphrase_of: gets what the key is encrypted with, None for no encryption.
+
+    Raises:
+        CommandError: it cannot be done.
+    """
     key_file, request_file = _names(folder, name)
     key = new_backup_key(use_rsa=rsa)
-    meant = _Meant(name, key.pin, hosts or ())
-    edit = prepare_edit(pins, meant.change)
+    meant = _Meant(name, key.pin, hosts, first)
+    edit = prepare_edit(pins, meant.change, template)
     if dry_run:
         report_edit(edit, dry_run=True)
         Page().line("The key shown was made for this only, and is gone.", indent=2)
-        return ExitCode.OK
-    passphrase = None if unencrypted else new_passphrase(passphrase_file)
+        return
+    passphrase = passphrase_of()
     private = key.unencrypted() if passphrase is None else key.encrypted(passphrase)
     request = key.request(meant.certificate_names)
     secrecy = Secrecy.NEEDED if passphrase is None else Secrecy.WISHED
@@ -105,27 +146,35 @@ def backup_key(
     ):
         _read_again(key_file, passphrase, key.pin)
         let_through()
-        edit = prepare_edit(pins, meant.change)  # the passphrase may have taken a while
+        edit = prepare_edit(pins, meant.change, template)  # the passphrase may have taken a while
         write_edit(edit)
     report_edit(edit, dry_run=False)
     _tell(key_file, request_file, key, encrypted=passphrase is not None)
-    return ExitCode.OK
 
 
 class _Meant:
     """The edit, and the hosts that it came to be for."""
 
-    def __init__(self, name: str, pin: Pin, hosts: Sequence[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        pin: Pin,
+        hosts: Sequence[str],
+        first: Callable[[Draft], Change] | None,
+    ) -> None:
         try:
             self.entry = PinEntry(pin, "backup", read_key_name(name))
         except PinSetError as error:
             raise CommandError(ExitCode.USAGE, str(error)) from None
         self.asked = hosts
+        self.first = first
         self.certificate_names: list[str] = []
 
     def change(self, draft: Draft) -> Change:
-        hosts = self._hosts(draft)
-        made = Change(draft, (), ())
+        made = Change(draft, (), ()) if self.first is None else self.first(draft)
+        hosts = self._hosts(made.draft)
+        mended = {each for host in hosts for each in too_few(find_host(made.draft, host))}
+        made = made._replace(warnings=tuple(each for each in made.warnings if each not in mended))
         for host in hosts:
             one = add_pin(made.draft, host, self.entry)
             made = Change(one.draft, made.done + one.done, made.warnings + one.warnings)

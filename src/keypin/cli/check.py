@@ -37,7 +37,7 @@ from .options import Cafile, Capath, StrictX509, Timeout, authority_errors, trus
 from .output import Page, complain
 from .progress import progress_of
 from .rehearsals import rehearse_files
-from .targets import Server
+from .targets import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -445,11 +445,16 @@ def _refuse_strangers(where: Where, judge: Judge, targets: Iterable[Target]) -> 
 
 def _host_and_port(text: str) -> HostAndPort:
     """Read HOST[:PORT]; a port of None was not given."""
+    address = Address.parse(text)
+    if address.starttls is not None:
+        raise CommandError(
+            ExitCode.USAGE,
+            f"{text}: STARTTLS is asked for by --starttls {address.host}={address.starttls}",
+        )
     try:
-        return normalise(text), None
-    except HostnameError:
-        server = Server.parse(text)
-        return server.host, server.port
+        return normalise(address.host), address.port
+    except HostnameError as error:
+        raise CommandError(ExitCode.USAGE, str(error)) from None
 
 
 def _for_one_or_all(text: str) -> tuple[str | None, str]:

@@ -27,6 +27,7 @@ from .exit_codes import CommandError, ExitCode
 from .files import read_file
 from .finding_lines import list_findings
 from .output import Page, complain
+from .pin_file_edits import DEFAULT
 from .rehearsals import read_candidate, read_surroundings
 from .served_folder import ServedFiles, ServedFolder
 
@@ -42,7 +43,7 @@ __all__ = ["EXAMPLES", "deploy"]
 
 EXAMPLES = """
 keypin deploy --to /etc/tls/api --pins pins.toml --reload 'nginx -s reload'
-keypin deploy --candidate chain.pem --key key.pem --to tls --pins pins.toml
+keypin deploy --candidate chain.pem --key key.pem --to tls
 """
 
 LINEAGE = "RENEWED_LINEAGE"
@@ -60,8 +61,14 @@ def deploy(
         ),
     ],
     pins: Annotated[
-        Path, typer.Option("--pins", metavar="FILE", help="The pin file that clients carry now.")
-    ],
+        Path,
+        typer.Option(
+            "--pins",
+            metavar="FILE",
+            help="The pin file that clients carry now; pins.toml unless given.",
+            show_default=False,
+        ),
+    ] = DEFAULT,
     against: Annotated[
         list[Path] | None,
         typer.Option(

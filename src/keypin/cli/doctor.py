@@ -6,43 +6,55 @@ import json
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from .. import _commands, _inheritance
 from ..errors import KeypinError
 from ..lab.command import Commands, Ended, fill, places_in
+from ..pinset import PinSet
 from ..testing import Inconclusive
 from ..testing.trial import OWN_CHECK_PASSED, bypass_report, new_trial
 from .demo import BAD, GOOD, TlsVersion
 from .durations import seconds
 from .exit_codes import CommandError, ExitCode
+from .files import read_pin_file
 from .output import Page
 from .programs import explained
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ..testing import LocalServer
     from ..testing.trial import Trial, Visit
 
 __all__ = ["EXAMPLES", "SETTINGS", "doctor"]
 
+Way = Literal["injected", "environment", "told", "not told"]
+
 EXAMPLES = """
-keypin doctor -- python my_client_check.py {url}
-keypin doctor --tls 1.2 -- python -m app --server {host}:{port}
-keypin doctor --own-pins -- ./client --pin {pin} --ca {cafile} {url}
+keypin doctor -- python my_client_check.py --pins {pins} {url}
+keypin doctor --tls 1.2 -- ./client --pin {pin} --ca {cafile} {host}:{port}
+keypin doctor -- keypin run --pins {pins} -- python -m app {url}
+keypin doctor --inject -- python -m app {url}
 """
 
 # what stands behind the command is the command's
 SETTINGS = {"allow_interspersed_args": False}
 
 ADDRESSES = {"url", "port"}
+TELLING_THE_KEY = {"pin", "pins", "certificate"}
 NOT_COVERED = (
     "keypin run covers what uses Python's ssl, in CPython. Other clients are pinned by their own",
-    "settings, and tested with --own-pins.",
+    "settings, and tested without --inject.",
 )
+NOT_TOLD = (
+    "It was told no pin of the test's, and pins for other hosts do not hold for localhost. Tell it",
+    "in the way in which it learns its own: {pins} (a pin file), {pin} or {certificate} in its",
+    "words, or `keypin run --pins {pins} --` before them.",
+)
+OTHER_QUESTION = "Whether keypin run can pin it is told by keypin doctor --inject."
+BY_ENVIRONMENT = f"It is pinned by {_inheritance.PINS} in the environment of keypin doctor"
 UNCERTAIN = "bold yellow"
 JSON_VERSION = 1
 
@@ -96,11 +108,15 @@ def doctor(
         TlsVersion | None,
         typer.Option(help="The TLS version that the servers speak; both unless given."),
     ] = None,
-    own_pins: Annotated[
+    inject: Annotated[
         bool,
         typer.Option(
-            "--own-pins", help="Leave it to the command to pin, instead of keypin run's way."
+            "--inject",
+            help="Pin the command as by keypin run, to see whether it can be pinned so.",
         ),
+    ] = False,
+    own_pins: Annotated[
+        bool, typer.Option("--own-pins", hidden=True, help="What holds without --inject.")
     ] = False,
     timeout: Annotated[
         float,
@@ -115,20 +131,23 @@ def doctor(
 ) -> ExitCode:
     """Test whether a program is pinned, by what servers receive.
 
-    COMMAND is run four times, pinned as by keypin run: against a server with a wrong key, one with
-    the pinned key, and two more of these. They have certificates of one authority, for localhost.
-    In the command, {url}, {host} and {port} say where to connect. {cafile} is the authority (PEM);
-    SSL_CERT_FILE and the like name it, too. {pin}, {pins} (a pin file) and {certificate} (DER) are
-    the pinned key. Exits with 0: pinned, 76: not pinned, 75: inconclusive.
+    COMMAND is run four times, as it is: against a server with a wrong key, one with the pinned
+    key, and two more of these. They have certificates of one authority, for localhost. In the
+    command, {url}, {host} and {port} say where to connect. {pins} (a pin file), {pin} and
+    {certificate} (DER) are the pinned key, for the command to pin. {cafile} is the authority (PEM);
+    SSL_CERT_FILE and the like name it, too. Exits with 0: pinned (with --inject: can be pinned),
+    76: not pinned, 75: inconclusive.
     """
     if not places_in(command) & ADDRESSES:
         raise CommandError(
             ExitCode.USAGE,
             "the command is not told where to connect: put {url}, or {host} and {port}, into it",
         )
+    if inject and own_pins:
+        raise CommandError(ExitCode.USAGE, "--inject or --own-pins, not both")
     versions: Any = ("1.2", "1.3") if tls is None else (tls.value,)
     with new_trial(tls=versions) as trial:
-        diagnosis = _diagnose(trial, command, timeout, own_pins=own_pins)
+        diagnosis = _diagnose(trial, command, timeout, inject=inject)
     if json_:
         sys.stdout.write(json.dumps(_as_json(diagnosis), indent=2) + "\n")
     else:
@@ -136,29 +155,59 @@ def doctor(
     return diagnosis.code
 
 
-def _diagnose(trial: Trial, command: list[str], timeout: float, *, own_pins: bool) -> Diagnosis:
+def _diagnose(trial: Trial, command: list[str], timeout: float, *, inject: bool) -> Diagnosis:
     pins = trial.bench.folder / "pins.toml"
     trial.bench.pins.dump(pins)
+    inherited = None if inject else _inherited_pins(trial)
+    way = _way(command, inherited, inject=inject)
     runs: list[Run] = []
     try:
         for server in trial.calls:
             words = fill(command, _places(server, pins))
             environment = {**os.environ, **trial.bench.environment}
-            if not own_pins:
+            if inject:
                 _pin(words, environment, pins)
+            elif inherited is not None:
+                environment[_inheritance.PINS] = inherited
             opening = trial.begin(server)
             ending = _run(words, environment, timeout)
             arrivals, visit = trial.arrivals(), trial.end(opening)
             shown = len(server.client_certificates)
             runs.append(Run(server in trial.pinned, visit, shown, ending))
             if arrivals:
-                return _bypassed(arrivals, runs, own_pins=own_pins)
+                return _bypassed(arrivals, runs, way)
             doubtful = _doubtful(runs)
             if doubtful is not None:
                 return _inconclusive(doubtful, runs)
     except Inconclusive as error:
         return Diagnosis("inconclusive", ExitCode.INCONCLUSIVE, [str(error)], runs, *runs[-1:])
-    return _pinned(runs)
+    return _pinned(runs, way)
+
+
+def _way(command: list[str], inherited: str | None, *, inject: bool) -> Way:
+    """How the command may come to its pins."""
+    if inject:
+        return "injected"
+    if inherited is not None:
+        return "environment"
+    return "told" if places_in(command) & TELLING_THE_KEY else "not told"
+
+
+def _inherited_pins(trial: Trial) -> str | None:
+    """KEYPIN_PINS for a command that it pins: its own file's content, with the key of the test.
+
+    Raises:
+        CommandError: its own cannot be read.
+    """
+    mode, own = _inheritance.named_pin_file(os.environ.get(_inheritance.PINS, ""))
+    if not own:
+        return None
+    names = [rule.host for rule in trial.bench.pins.rules]
+    before = read_pin_file(Path(own)).pin_set()
+    rules = [rule for rule in before.rules if rule.host not in names]
+    path = trial.bench.folder / "inherited-pins.toml"
+    PinSet([*rules, *trial.bench.pins.rules], unlisted=before.unlisted).dump(path)
+    return f"{mode}{path}"
 
 
 def _places(server: LocalServer, pins: Path) -> dict[str, str]:
@@ -207,8 +256,13 @@ def _doubtful(runs: list[Run]) -> Run | None:
     return next((run for run in by_importance if run.doubt is not None), None)
 
 
-def _bypassed(arrivals: list[str], runs: list[Run], *, own_pins: bool) -> Diagnosis:
-    why = OWN_CHECK_PASSED if own_pins else NOT_COVERED
+def _bypassed(arrivals: list[str], runs: list[Run], way: Way) -> Diagnosis:
+    why = {
+        "injected": NOT_COVERED,
+        "environment": (f"{BY_ENVIRONMENT}, which did not reach what sent that.",),
+        "told": (*OWN_CHECK_PASSED, OTHER_QUESTION),
+        "not told": (*NOT_TOLD, OTHER_QUESTION),
+    }[way]
     reasons = [*bypass_report(arrivals), *why]
     return Diagnosis("not pinned", ExitCode.BYPASSED, reasons, runs, runs[-1])
 
@@ -223,13 +277,18 @@ def _inconclusive(doubtful: Run, runs: list[Run]) -> Diagnosis:
     return Diagnosis("inconclusive", ExitCode.INCONCLUSIVE, reasons, runs, doubtful)
 
 
-def _pinned(runs: list[Run]) -> Diagnosis:
+def _pinned(runs: list[Run], way: Way) -> Diagnosis:
     reasons = ["the server with the pinned key was reached, and the others received nothing"]
+    if way == "injected":
+        reasons.append("keypin doctor pinned it for that (--inject), as keypin run does.")
+    elif way == "environment":
+        reasons.append(f"{BY_ENVIRONMENT}; its file was replaced by one that has the test's key.")
     if any(run.ending.exit_code == 0 for run in runs if not run.pinned):
         reasons.append(
             "Where it was refused, its exit code was 0 all the same: does it notice that?"
         )
-    return Diagnosis("pinned", ExitCode.OK, reasons, runs)
+    verdict = "can be pinned" if way == "injected" else "pinned"
+    return Diagnosis(verdict, ExitCode.OK, reasons, runs)
 
 
 def _show(diagnosis: Diagnosis) -> None:

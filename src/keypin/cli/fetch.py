@@ -79,13 +79,14 @@ def fetch(
     certificate = summarise(der)
     page.field("subject", (certificate.subject, "bold"), indent=2)
     list_details(page, certificate, datetime.now(UTC), indent=2)
-    page.line()
-    page.line("To pin it in a program:")
-    page.line()
-    lines = python_lines(
-        output, Server(found.server_name, found.port), cafile, strict_x509=strict_x509
-    )
-    page.verbatim(*lines, indent=2)
+    if target.starttls is None:
+        lines = python_lines(
+            output, Server(found.server_name, found.port), cafile, strict_x509=strict_x509
+        )
+        page.line()
+        page.line("To pin it in a program:")
+        page.line()
+        page.verbatim(*lines, indent=2)
     return ExitCode.OK
 
 

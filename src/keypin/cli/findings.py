@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..checking.starttls import begin_tls
 from ..checking.unverified import Explanation
-from ..inspection import Inspection, inspect_server
+from ..inspection import Inspection, inspect_connection, inspect_server
 from .certificate_files import CertificateFile, read_certificates
 from .certificates import summarise
 from .connections import connection_error
@@ -87,9 +89,14 @@ def ask(
         CommandError: there is no connection.
     """
     try:
-        return inspect_server(
-            server.host, server.port, context=context, server_name=server_name, timeout=timeout
-        )
+        if server.starttls is None:
+            return inspect_server(
+                server.host, server.port, context=context, server_name=server_name, timeout=timeout
+            )
+        where = (server.host, server.port)
+        plain = begin_tls(socket.create_connection(where, timeout), server.starttls, timeout)
+        name = server_name or server.host
+        return inspect_connection(plain, where, context=context, server_name=name)
     except OSError as error:
         raise connection_error(str(server), error) from None
 

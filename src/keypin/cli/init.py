@@ -10,8 +10,9 @@ import typer
 from .exit_codes import CommandError, ExitCode
 from .files import new_file
 from .output import Page
+from .pin_file_edits import DEFAULT
 
-__all__ = ["EXAMPLES", "init"]
+__all__ = ["EXAMPLES", "TEMPLATE", "init"]
 
 EXAMPLES = """
 keypin init
@@ -51,7 +52,8 @@ def init(
 ) -> ExitCode:
     """Make a pin file with comments, to which hosts can be added.
 
-    FILE is pins.toml unless given. A file that exists is left as it is.
+    FILE is pins.toml unless given, which keypin add makes, too. A file that exists is left as it
+    is.
     """
     if file.suffix.lower() != ".toml":
         raise CommandError(
@@ -63,6 +65,6 @@ def init(
     page = Page()
     page.line(f"Wrote {file}. It has no hosts yet; the next step:")
     page.line()
-    page.verbatim(f"keypin add HOST --from live --pins {file}", indent=2)
-    page.verbatim(f"keypin backup-key NAME --host HOST --pins {file}", indent=2)
+    where = "" if file == DEFAULT else f" --pins {file}"
+    page.verbatim(f"keypin add HOST --from live --backup{where}", indent=2)
     return ExitCode.OK

@@ -39,6 +39,7 @@ __all__ = [
     "write_edit",
 ]
 
+DEFAULT = Path("pins.toml")
 FORMATS: dict[str, Format] = {".toml": "toml", ".json": "json"}
 
 Pins = Annotated[
@@ -65,9 +66,10 @@ def moment(text: str | None) -> datetime | None:
 
 
 class Editable(NamedTuple):
-    """A pin file that is there and right, or only lacks hosts."""
+    """A pin file that is right, or only lacks hosts."""
 
-    data: bytes
+    data: bytes | None
+    """None if it is not there yet"""
     text: str
     form: Format
     draft: Draft
@@ -77,27 +79,34 @@ class Edit(NamedTuple):
     """A pin file as it is, and as it is to be."""
 
     path: Path
-    old: bytes
+    old: bytes | None
+    """None if there is no such file yet"""
     new: bytes
     change: Change
 
 
-def read_editable(path: Path) -> Editable:
+def read_editable(path: Path, template: str | None = None) -> Editable:
     """Read a pin file, TOML or JSON by its name; in TOML it may be one without hosts.
+
+    Args:
+        path: the file.
+        template: what `pins.toml` has to begin with where that is meant and is not there; None to
+            refuse.
 
     Raises:
         CommandError: it is not there, cannot be read, or is not right.
     """
-    if not path.exists():
+    is_new = template is not None and path == DEFAULT and not os.path.lexists(path)
+    if not is_new and not path.exists():
         raise CommandError(ExitCode.NO_FILE, f"no such file: {path}; make one: keypin init {path}")
     form = FORMATS.get(path.suffix.lower())
     if form is None:
         raise CommandError(ExitCode.BAD_FILE, f"a pin file's name ends in .toml or .json: {path}")
-    if not path.is_file() and not path.is_dir():
+    if not is_new and not path.is_file() and not path.is_dir():
         raise CommandError(ExitCode.BAD_FILE, f"{path} is not a file")
-    data = read_file(path)
+    data = None if is_new else read_file(path)
     try:
-        text = data.decode("utf-8")
+        text = (template or "") if data is None else data.decode("utf-8")
         return Editable(data, text, form, read_draft(text, form, str(path)))
     except UnicodeDecodeError:
         raise CommandError(ExitCode.BAD_FILE, f"{path} is not UTF-8") from None
@@ -105,17 +114,21 @@ def read_editable(path: Path) -> Editable:
         raise CommandError(ExitCode.BAD_FILE, str(error)) from None
 
 
-def prepare_edit(path: Path, change: Callable[[Draft], Change]) -> Edit:
+def prepare_edit(
+    path: Path, change: Callable[[Draft], Change], template: str | None = None
+) -> Edit:
     """Read a pin file and change it in memory.
 
     Args:
         path: the file, TOML or JSON by its name.
         change: what to make of its content.
+        template: what `pins.toml` has to begin with where that is meant and is not there; None to
+            refuse.
 
     Raises:
         CommandError: see `read_editable`; or the edit makes no sense.
     """
-    data, text, form, draft = read_editable(path)
+    data, text, form, draft = read_editable(path, template)
     try:
         made = change(draft)
         written = rewrite(text, form, str(path), made.draft)
@@ -128,6 +141,14 @@ def prepare_edit(path: Path, change: Callable[[Draft], Change]) -> Edit:
     return Edit(path, data, written.encode("utf-8"), made)
 
 
+def _read(path: Path) -> bytes:
+    if not path.exists():
+        raise CommandError(ExitCode.NO_FILE, f"no such file: {path}; make one: keypin init {path}")
+    if not path.is_file():
+        raise CommandError(ExitCode.BAD_FILE, f"{path} is not a file")
+    return read_file(path)
+
+
 def write_edit(edit: Edit) -> None:
     """Replace the file by what it is to be, whole or not at all.
 
@@ -136,7 +157,8 @@ def write_edit(edit: Edit) -> None:
     """
     with _no_other_edit(edit.path):
         # the user, or another command, may have been quicker
-        if read_file(edit.path) != edit.old:
+        now = read_file(edit.path) if os.path.lexists(edit.path) else None
+        if now != edit.old:
             raise CommandError(
                 ExitCode.CANNOT_WRITE, f"{edit.path} was changed meanwhile: try again"
             )
@@ -179,6 +201,8 @@ def report_edit(edit: Edit, *, dry_run: bool) -> None:
         _show_difference(edit)
         page.line()
         page.line(f"Nothing was written (--dry-run); {edit.path} would be version {version}:")
+    elif edit.old is None:
+        page.line(f"Made {edit.path}, version {version}:")
     else:
         page.line(f"{edit.path} is now version {version}:")
     for done in edit.change.done:
@@ -189,20 +213,26 @@ def report_edit(edit: Edit, *, dry_run: bool) -> None:
         complain(f"warning: {warning}")
 
 
-def edit_pin_file(path: Path, change: Callable[[Draft], Change], *, dry_run: bool) -> None:
+def edit_pin_file(
+    path: Path,
+    change: Callable[[Draft], Change],
+    *,
+    dry_run: bool,
+    template: str | None = None,
+) -> None:
     """Read, change and write a pin file, and tell what became of it.
 
     Raises:
         CommandError: see `prepare_edit` and `write_edit`.
     """
-    edit = prepare_edit(path, change)
+    edit = prepare_edit(path, change, template)
     if not dry_run:
         write_edit(edit)
     report_edit(edit, dry_run=dry_run)
 
 
 def _show_difference(edit: Edit) -> None:
-    old, new = (data.decode("utf-8").splitlines() for data in (edit.old, edit.new))
+    old, new = (data.decode("utf-8").splitlines() for data in (edit.old or b"", edit.new))
     name = str(edit.path)
     for line in difflib.unified_diff(old, new, name, name, lineterm=""):
         sys.stdout.write("\t".join(map(printable, line.split("\t"))) + "\n")

@@ -22,6 +22,7 @@ from .exit_codes import CommandError, ExitCode
 from .files import SVG, new_file, read_pin_file, refuse_other_name, refuse_to_overwrite
 from .options import Force
 from .output import Page
+from .pin_file_edits import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -161,8 +162,8 @@ def plan(
         typer.Option(
             "--pins",
             metavar="FILE",
-            help="Begin with this pin file, the newest. Unless given: with two keys whose pins all"
-            " clients have.",
+            help="Begin with this pin file, the newest; pins.toml with --host, --published or"
+            " --against. Else: with two keys whose pins all clients have.",
         ),
     ] = None,
     host: Annotated[
@@ -227,9 +228,7 @@ def plan(
     if until is not None and horizon is not None:
         raise CommandError(ExitCode.USAGE, "--until or --horizon: which?")
     if pins is None and (host or published or against):
-        raise CommandError(
-            ExitCode.USAGE, "--host, --published and --against belong to a pin file: --pins FILE"
-        )
+        pins = DEFAULT
     first = start or datetime.now(UTC).date()
     last = until or first + days(horizon or USUAL_HORIZON)
     if not 0 < (last - first).days <= LONGEST_HORIZON:

@@ -16,14 +16,17 @@ from ..errors import KeypinError
 from ..pinset import PinSet
 from .exit_codes import CommandError, ExitCode
 from .files import read_file
+from .output import complain
+from .pin_file_edits import DEFAULT
 from .programs import explained
+from .programs_without_python import unpinned_program
 
 __all__ = ["EXAMPLES", "SETTINGS", "run"]
 
 EXAMPLES = """
-keypin run --pins pins.toml -- python app.py --verbose
-keypin run --pins pins.toml -- python -m app
-keypin run --pins pins.toml -- gunicorn app:application
+keypin run -- python app.py --verbose
+keypin run --report -- python -m app
+keypin run --pins config/pins.toml -- gunicorn app:application
 """
 
 # what stands behind the command is the command's
@@ -37,18 +40,26 @@ def run(
         typer.Option(
             "--pins",
             metavar="FILE",
-            help="The pin file; the one that KEYPIN_PINS names unless given.",
+            help="The pin file; unless given, the one that KEYPIN_PINS names, or pins.toml.",
         ),
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Refuse nothing but denied keys, and log every mismatch."),
+    ] = False,
+    allow_unpinned: Annotated[
+        bool,
+        typer.Option("--allow-unpinned", help="Run the command although no Python is seen in it."),
+    ] = False,
 ) -> int:
     """Run a program that nobody changed, and pin it.
 
     Every CPython, from 3.11 on, that the command starts, or that is started below it, holds to
-    the pin file, also in other virtual environments, or does not run at all. The exit code is the
-    command's.
+    the pin file, also in other virtual environments, or does not run at all. Nothing else is
+    pinned: a client that is no Python, such as curl, is refused. The exit code is the command's.
     """
     environment = dict(os.environ)
-    environment[_inheritance.PINS] = file = _checked(pins)
+    environment[_inheritance.PINS] = file = _checked(pins, report=report)
     try:
         _inheritance.pass_on(environment, file)
     except KeypinError as error:
@@ -58,26 +69,51 @@ def run(
         escape = _proof.find_unpinned(starts)
     if escape is not None:
         raise CommandError(ExitCode.NOT_PINNED, f"not run, it would not be pinned: {escape}")
+    if not starts and not allow_unpinned:
+        _tell_of_unpinned(command, environment)
     try:
         return _execute(command, environment)
     except OSError as error:
         raise explained(command[0], error) from None
 
 
-def _checked(option: Path | None) -> str:
-    """The absolute path of the pin file, once it has been found to be good."""
-    name = os.environ.get(_inheritance.PINS) if option is None else option
-    if not name:
+def _tell_of_unpinned(command: list[str], environment: dict[str, str]) -> None:
+    found = unpinned_program(command, environment)
+    if found is None:
+        return
+    if found.is_certain:
         raise CommandError(
-            ExitCode.USAGE, "which pins? Name a pin file: --pins FILE (or KEYPIN_PINS)"
+            ExitCode.NOT_PINNED,
+            f"not run, it would not be pinned: {found.program} is no Python, and its TLS is pinned"
+            " by its own settings only (keypin export has some). To run it unpinned:"
+            " --allow-unpinned",
         )
+    complain(
+        f"warning: no Python is seen in this command. Connections that {found.program} makes itself"
+        " are not pinned; only a Python that it starts is (--allow-unpinned: that is known)"
+    )
+
+
+def _checked(option: Path | None, *, report: bool) -> str:
+    """The value of KEYPIN_PINS, once the pin file has been found to be good."""
+    mode, name = _inheritance.named_pin_file(os.environ.get(_inheritance.PINS, ""))
+    if option is not None or not name:
+        mode, name = "", str(option or DEFAULT)
+        if option is None and not DEFAULT.exists():
+            raise CommandError(
+                ExitCode.NO_FILE,
+                f"no such file: {DEFAULT}. Make it: keypin add HOST --from live; or name another:"
+                " --pins FILE",
+            )
+    if report:
+        mode = _inheritance.REPORT
     path = Path(os.path.abspath(name))
     read_file(path)
     try:
         PinSet.load(path)
     except KeypinError as error:
         raise CommandError(ExitCode.BAD_FILE, str(error)) from None
-    return str(path)
+    return f"{mode}{path}"
 
 
 def _execute(command: list[str], environment: dict[str, str]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from .._pinfile_fields import STARTTLS_PORTS
 from ..errors import HostnameError, KeypinError, PinFormatError
 from ..hostnames import normalise_pattern
 from ..pin import Pin
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ..pinfile import Defaults
-    from ..pinset import Rule
+    from ..pinset import Mode, Rule
 
 __all__ = [
     "Change",
@@ -33,6 +34,7 @@ __all__ = [
     "remove_host",
     "remove_pin",
     "retire",
+    "too_few",
 ]
 
 A_LABEL = "any-host"  # stands for the hosts of a pattern
@@ -79,7 +81,16 @@ class Change(NamedTuple):
 # The edits.
 
 
-def add_pin(draft: Draft, name: str, entry: PinEntry, *, expires: datetime | None = None) -> Change:
+def add_pin(
+    draft: Draft,
+    name: str,
+    entry: PinEntry,
+    *,
+    expires: datetime | None = None,
+    port: int | None = None,
+    starttls: str | None = None,
+    report: bool = False,
+) -> Change:
     """Add a pin to a host, which is made if it is new.
 
     Args:
@@ -87,26 +98,38 @@ def add_pin(draft: Draft, name: str, entry: PinEntry, *, expires: datetime | Non
         name: a host pattern.
         entry: the pin, and what is known of its key.
         expires: a new expiry of the host's pins; None leaves that as it is.
+        port: where tools look for the host's server; None leaves that as it is.
+        starttls: the protocol in which they ask for TLS there.
+        report: whether the host, which has to be new or in report mode, is in that mode.
 
     Raises:
         HostnameError: not a host pattern.
-        EditError: the host has the pin, or another key of this name.
+        EditError: the host has the pin, or another key of this name, or is enforced.
         PinFileError: fields that contradict each other.
     """
     name = normalise_pattern(name)
     old = next((host for host in draft.hosts if host.name == name), None)
+    if report:
+        _refuse_report(draft, name, old)
     if old is None:
-        new = HostEntry(name, [entry], expires=expires)
-        done = [f"{name}: a new host"]
+        mode: Mode | None = "report" if report else None
+        new = HostEntry(name, [entry], expires=expires, mode=mode, port=port, starttls=starttls)
+        done = [f"{name}: a new host" + (", in report mode" if report else "")]
         warnings = [*_taken_over(draft, name), *_none_active(new)]
     else:
         _refuse_known(old, entry)
         new = _changed(old, pins=(*old.pins, entry), expires=expires or old.expires)
         done, warnings = [], []
+        if old.port is None and old.starttls is None:
+            new = _changed(new, port=port, starttls=starttls)
+        elif (port, starttls) not in ((None, None), (old.port, old.starttls)):
+            warnings.append(f"tools go on looking for {name} {_place(old)}, as its entry says")
+    if (new.port, new.starttls) != ((None, None) if old is None else (old.port, old.starttls)):
+        done.append(f"{name}: tools look for it {_place(new)}; its pins hold at every port")
     done.append(f"{name}: added {describe(entry)}")
     if old is not None and new.expires != old.expires:
         done.append(f"{name}: its pins now expire on {new.expires:%Y-%m-%d %H:%M} UTC")
-    return _change(draft, new, done, [*warnings, *_too_few(new)])
+    return _change(draft, new, done, [*warnings, *too_few(new)])
 
 
 def remove_pin(
@@ -151,7 +174,7 @@ def remove_pin(
             " shows this key is accepted wherever another key of its chain is pinned. If that is"
             " meant: --revoked"
         )
-    return _change(draft, new, [f"{host.name}: removed {shown}"], [*_too_few(new), *warnings])
+    return _change(draft, new, [f"{host.name}: removed {shown}"], [*too_few(new), *warnings])
 
 
 def remove_host(draft: Draft, name: str) -> Change:
@@ -224,7 +247,7 @@ def promote(
     new = _with_roles(host, roles)
     done = [f"{host.name}: {describe(entry)} is now active"]
     done += [f"{host.name}: {describe(each)} is now retiring" for each in retiring]
-    warnings = list(_too_few(new))
+    warnings = list(too_few(new))
     if not against:
         warnings.append(
             "a pin file does not tell when a pin was published, nor which clients have it: those"
@@ -252,7 +275,7 @@ def retire(draft: Draft, name: str, which: str, *, revoke: bool = False) -> Chan
     role = "revoked" if revoke else "retiring"
     new = _with_roles(host, {entry.pin: role})
     done = [f"{host.name}: {describe(entry)} is now {role}"]
-    warnings = [*_too_few(new), *(_none_active(new) if entry.role == "active" else ())]
+    warnings = [*too_few(new), *(_none_active(new) if entry.role == "active" else ())]
     if revoke:
         warnings += [
             f"{other.name} still accepts this key; if it was lost:"
@@ -278,6 +301,24 @@ def find_host(draft: Draft, name: str) -> HostEntry:
             return host
     deciders = f": {'; '.join(_deciders(draft, name))}" if draft.hosts else ""
     raise EditError(f"no entry for {name} in the file{deciders}")
+
+
+def _refuse_report(draft: Draft, name: str, old: HostEntry | None) -> None:
+    """Refuse report mode for hosts that are enforced, by their entry or a wider one.
+
+    Raises:
+        EditError: some are.
+    """
+    rules = [old.rule(draft.defaults)] if old else _rules(draft.pin_set(), name)
+    for rule in rules:
+        if rule is not None and not rule.exclude and rule.mode == "enforce":
+            whose = "" if rule.host == name else f" by the entry for {rule.host}"
+            raise EditError(f"{name} is enforced already{whose}; report mode would be less safe")
+
+
+def _place(host: HostEntry) -> str:
+    port = host.port or STARTTLS_PORTS.get(host.starttls or "")
+    return f"at port {port}" + (f", by {host.starttls}" if host.starttls else "")
 
 
 def find_pin(host: HostEntry, which: str) -> PinEntry:
@@ -465,7 +506,8 @@ def _is_last_in_service(entry: PinEntry, left: HostEntry) -> bool:
     return entry.role not in roles if entry.role == "active" else not roles & set(IN_SERVICE)
 
 
-def _too_few(host: HostEntry) -> Iterator[str]:
+def too_few(host: HostEntry) -> Iterator[str]:
+    """Warn of a host without anything to fall back on."""
     accepted = _accepted(host)
     if len(accepted) == 1:
         yield (

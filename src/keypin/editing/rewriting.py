@@ -63,7 +63,8 @@ def rewrite(text: str, format: Format, name: str, new: Draft) -> str:
         format: `"toml"` or `"json"`.
         name: what error messages call it.
         new: what it has to say. Hosts and pins of hosts may be added behind those that there are,
-            or removed; of those that stay, `expires` and what is known of keys may differ.
+            or removed; of those that stay, `expires`, `port`, `starttls` and what is known of keys
+            may differ.
 
     Returns:
         A text that was read again, and says exactly what `new` says.
@@ -119,8 +120,10 @@ def _edit_host(text: TomlText | JsonText, host: int, old: HostEntry, new: HostEn
     for index in reversed(range(len(old.deny))):
         if old.deny[index] not in new.deny:
             text.remove_denied(host, index)
-    if new.expires is not None and new.expires != old.expires:
-        text.set_host_field(host, "expires", new.expires)
+    for name in ("expires", "port", "starttls"):
+        value = getattr(new, name)
+        if value is not None and value != getattr(old, name):
+            text.set_host_field(host, name, value)
 
 
 def _edit_pin(text: TomlText | JsonText, host: int, pin: int, old: PinEntry, new: PinEntry) -> None:

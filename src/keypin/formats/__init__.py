@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
+from .._pinfile_fields import STARTTLS_PORTS
 from ._conversion import Certificate, Direction, Draft, FormatError, Loss, Reading
 from ._losses import LOSSES, LossGroup, differences, group_losses, loss
 
@@ -63,12 +64,14 @@ class Format:
         words: what it is, for lists.
         is_folder: whether it is several files.
         takes_all: the ending of files that count if they are beside those that were written, too.
+        says_ports: whether it tells the port of a host's server.
     """
 
     module: str
     words: str
     is_folder: bool = False
     takes_all: str | None = None
+    says_ports: bool = False
 
 
 FORMATS = {
@@ -83,7 +86,7 @@ FORMATS = {
     ),
     "curl": Format("curl", "curl --pinnedpubkey, a command for each host"),
     "hpkp": Format("hpkp", "the header Public-Key-Pins (RFC 7469), one for each host"),
-    "tlsa": Format("tlsa", "DANE's TLSA records (RFC 6698), for zone files"),
+    "tlsa": Format("tlsa", "DANE's TLSA records (RFC 6698), for zone files", says_ports=True),
     "chromium": Format("chromium", "Chromium's static pins and their keys", is_folder=True),
     "python": Format("python", "a Python module that needs no keypin"),
     "mobilefirst": Format("mobilefirst", "certificate files and calls", is_folder=True),
@@ -138,6 +141,12 @@ def export_to(name: str, pins: PinFile, certificates: Certificates | None = None
     losses = [*differences(pins.pin_set(), draft.meaning, module.TITLE), *draft.losses]
     if any(_is_noted(entry, name) for host in pins.hosts for entry in host.pins):
         losses.append(loss("notes-not-carried"))
+    if not FORMATS[name].says_ports:
+        losses += [
+            loss("port-left-out", host.name, target=module.TITLE, port=port)
+            for host in pins.hosts
+            if (port := host.port or STARTTLS_PORTS.get(host.starttls or ""))
+        ]
     return Export(draft.files, _in_order(losses))
 
 

@@ -114,7 +114,15 @@ LOSSES = {
         "a pin file does not tell a server's key from a CA's, and no file in --certificates does"
         " for these: written for a server's own key ({how}): {pins}",
     ),
-    "port-443-only": (INFORMATION, "records are written for port 443 of TCP"),
+    "port-443-only": (
+        INFORMATION,
+        "records are written for one port of TCP for each host: the pin file's, else 443",
+    ),
+    "port-left-out": (
+        INFORMATION,
+        "{target} names no port, and pins hold at every port there, as in the pin file: left out is"
+        " where its tools look, port {port}",
+    ),
     "needs-okhttp-4.3": (
         INFORMATION,
         '{target} knows "**." from version 4.3 on; the code checks that when it starts, and throws'

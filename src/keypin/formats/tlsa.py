@@ -14,8 +14,9 @@ with `match = "leaf"` can only be a server's, one marked `authority` a CA's. Oth
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
+from .._pinfile_fields import STARTTLS_PORTS
 from ..pin import Pin
 from ..pinfile import HostEntry, PinEntry
 from ..pinset import PinSet, Rule
@@ -24,7 +25,7 @@ from ._domains import exact_hosts, is_public_name
 from ._losses import loss
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from ..pinfile import PinFile
     from ..pinset import Match
@@ -34,6 +35,7 @@ __all__ = ["TITLE", "export", "read"]
 
 TITLE = "DANE"
 FILE = "tlsa.zone"
+HTTPS_PORT = 443
 HEAD = "; Written by keypin export tlsa: change the pin file instead.\n"
 # strings, comments, ends of lines, parentheses, and what is between them
 TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|;[^\n]*|\n|[()]|(?:[^"();\n\\]|\\.)+|.', re.DOTALL)
@@ -45,7 +47,7 @@ SERVER, AUTHORITY = "3 1 1", "2 1 1"
 
 
 def export(pins: PinFile, certificates: Certificates) -> Draft:
-    """Write the records for port 443."""
+    """Write the records for the port of each host."""
     lines, rules = [], []
     losses = [loss("port-443-only")]
     cas = {pin for pin, certificate in certificates.items() if certificate.is_ca}
@@ -56,11 +58,21 @@ def export(pins: PinFile, certificates: Certificates) -> Draft:
         if is_public_name(host):
             authorities = cas | marked[rule.host or ""]
             records = _records(host, rule, certificates, authorities, losses)
-            lines += [f"_443._tcp.{host}. IN TLSA {each}\n" for each in records]
+            port = _port(pins, host)
+            lines += [f"_{port}._tcp.{host}. IN TLSA {each}\n" for each in records]
             is_leaf = all(each.startswith(SERVER) for each in records)
             rules.append(Rule(host, rule.pins, "leaf" if is_leaf else "chain"))
             losses.append(loss("ca-not-checked", host, target=TITLE))
     return Draft({FILE: (HEAD + "".join(lines)).encode()}, PinSet(rules), tuple(losses))
+
+
+def _port(pins: PinFile, host: str) -> int:
+    """Where the server of a host is, which the entry for a pattern may tell, too."""
+    entries = {entry.name: entry for entry in pins.hosts}
+    entry = entries.get(host) or entries.get(f"**.{host}")
+    if entry is None:
+        return HTTPS_PORT
+    return entry.port or STARTTLS_PORTS.get(entry.starttls or "", HTTPS_PORT)
 
 
 def _records(
@@ -117,7 +129,7 @@ def read(files: Files, hosts: Sequence[str]) -> Reading:
                 PinEntry(pin, authority=None if is_leaf else "other")
                 for pin, is_leaf in are_leaves.items()
             ]
-            entries.append(HostEntry(host, marked, match=match))
+            entries.append(HostEntry(host, marked, match=match, **_where(services)))
         losses += _of_import(host, list(are_leaves.values()))
         if not services.keys() & {HTTPS, EVERY_PORT}:
             losses.append(loss("ports-not-carried", host, services=list(services)))
@@ -225,6 +237,26 @@ def _with_services(records: Iterable[_Record], file: str) -> Iterator[tuple[str,
             if service := SERVICE.fullmatch(name):
                 port = f"port {int(service['port'])}" if service["port"] else "every port"
                 yield service["host"], f"{port} of {service['protocol']}", record
+
+
+class _Where(TypedDict, total=False):
+    """Where the server of a host is, if that is not port 443."""
+
+    port: int
+    starttls: str
+
+
+def _where(services: Collection[str]) -> _Where:
+    """What the only port for which there are records says of the server; nothing of several."""
+    if len(services) != 1:
+        return {}
+    [service] = services
+    found = re.fullmatch(r"port (\d+) of tcp", service)
+    port = HTTPS_PORT if found is None else int(found[1])
+    for protocol, usual in STARTTLS_PORTS.items():
+        if port == usual:
+            return {"starttls": protocol}
+    return {} if port == HTTPS_PORT else {"port": port}
 
 
 def _of_import(host: str, are_leaves: list[bool]) -> Iterator[Loss]:

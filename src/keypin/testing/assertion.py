@@ -9,9 +9,11 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .._process import installed
 from .._uncovered import HELD_TO, UNCOVERED
 from ..errors import PinMismatch, UncoveredClient, find_error
 from ..pinner import Pinner
+from .servers import HOST
 from .trial import OWN_CHECK_PASSED, Bypassed, Inconclusive, bypass_report, new_trial, trusted
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ __all__ = ["assert_pinned", "assert_pinned_async"]
 def assert_pinned(
     check: Callable[[LocalServer], object],
     *,
-    install: bool = True,
+    install: bool = False,
     refusal: Refusal = PinMismatch,
     tls: Sequence[TlsVersion] = ("1.2", "1.3"),
     application: Application | None = None,
@@ -46,14 +48,18 @@ def assert_pinned(
     and `port`, sends something, and lets out whatever is raised. What the servers received is what
     counts, and then the error.
 
+    The client is tested as it is: it has to pin by itself, to `server.pins`, `server.pin` or
+    `server.certificate`, in the way in which it pins its own servers. Pins for other hosts, and no
+    pins, let the servers without the key receive everything.
+
     The client has to trust the authority. `SSL_CERT_FILE`, `REQUESTS_CA_BUNDLE` and the like name
     it during the calls, for contexts that are made then; others are given `server.cafile`.
 
     Args:
         check: a function of one `LocalServer`; one with `async def` is run by asyncio.
-        install: pin the name of the servers, localhost, by `Pinner.install` during the calls; what
-            else the process connects to by that name is refused meanwhile. With False the client
-            pins by itself, to `server.pins`, `server.pin` or `server.certificate`.
+        install: answer another question, whether keypin *can* pin the client: pin the name of the
+            servers, localhost, by `Pinner.install` during the calls. What else the process
+            connects to by that name is refused meanwhile.
         refusal: what a refused call raises. A `PinMismatch` is looked for inside of other errors,
             too (`find_error`). Any other class is for clients that pin without keypin, or that lose
             the cause, and has to be that of the error itself; name the narrowest.
@@ -68,9 +74,9 @@ def assert_pinned(
         Inconclusive: nothing has, which proves nothing, because the client did not get through to
             the pinned server either, or failed for another reason than the key.
 
-    >>> import ssl, urllib.request
+    >>> import keypin, urllib.request
     >>> def check(server):
-    ...     context = ssl.create_default_context(cafile=server.cafile)
+    ...     context = keypin.Pinner(server.pins).create_context(cafile=server.cafile)
     ...     urllib.request.urlopen(server.url, context=context).read()
     >>> assert_pinned(check)
     """
@@ -94,7 +100,7 @@ def assert_pinned(
 async def assert_pinned_async(
     check: Callable[[LocalServer], Awaitable[object]],
     *,
-    install: bool = True,
+    install: bool = False,
     refusal: Refusal = PinMismatch,
     tls: Sequence[TlsVersion] = ("1.2", "1.3"),
     application: Application | None = None,
@@ -255,17 +261,37 @@ class Judge:
 
     def _how_it_came(self) -> Iterator[str]:
         if self._verdicts is None:
-            yield from OWN_CHECK_PASSED
+            yield from _how_it_passed_its_own_pins()
             return
         if self._keypin_refused_one:
             yield "keypin was installed and refused a connection; what arrived came by another one."
         else:
             yield "keypin was installed, and was not asked about the connection."
         yield "It covers what uses Python's ssl in this process. Other clients are pinned by their"
-        yield "own settings, and tested with install=False."
-        for library in UNCOVERED:
-            if any(module in sys.modules for module in library.modules):
-                yield f"{library.name} is loaded here. {HELD_TO[library.pins]}: {library.instead}"
+        yield "own settings, and tested without install=True."
+        yield from _uncovered()
+
+
+def _how_it_passed_its_own_pins() -> Iterator[str]:
+    """Why a client that was tested as it is may have sent something."""
+    pinners = installed()
+    if not pinners:
+        yield from OWN_CHECK_PASSED
+        yield "Whether keypin can pin it is told by assert_pinned(..., install=True)."
+    elif any(pinner.pins.rule_for(HOST) is not None for pinner in pinners):
+        yield f"keypin is installed in this process, with pins for {HOST}, and let it pass."
+        yield from _uncovered()
+    else:
+        yield f"keypin is installed in this process, with pins for other hosts than {HOST}:"
+        yield f"  {', '.join(map(repr, pinners))}"
+        yield "Let the program pin server.pins for the test, in the way in which it pins its own."
+
+
+def _uncovered() -> Iterator[str]:
+    """The libraries in this process that have a TLS of their own."""
+    for library in UNCOVERED:
+        if any(module in sys.modules for module in library.modules):
+            yield f"{library.name} is loaded here. {HELD_TO[library.pins]}: {library.instead}"
 
 
 def inconclusive(what: str, *lines: str) -> Inconclusive:

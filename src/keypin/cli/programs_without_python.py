@@ -1,0 +1,124 @@
+"""Commands in which no interpreter was found: whether they could start one all the same.
+
+What `keypin run` is given to pin is pinned by Python only. A client with TLS of its own would run
+as if there were no pins, and nobody would notice.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from .. import _commands
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = ["Unpinned", "unpinned_program"]
+
+# clients that start no other programs, but for one that asks for a password
+CLIENTS = frozenset(("aria2c", "curl", "gnutls-cli", "openssl", "wget", "wget2", "xh"))
+# programs that become the one among their arguments
+LAUNCHERS = frozenset(
+    (
+        *("chrt", "doas", "ionice", "nice", "nohup", "setsid", "stdbuf", "strace", "sudo"),
+        *("taskset", "time", "timeout"),
+    )
+)
+CLIENT_NAMED = re.compile(rb"(?<![\w.-])(" + "|".join(sorted(CLIENTS)).encode() + rb")(?![\w.-])")
+SHELLS = frozenset(("ash", "bash", "dash", "ksh", "sh", "zsh"))
+PYTHON_NAMED = re.compile(rb"\b(?:python|pypy|graalpy)")
+# what has Python in itself, such as uWSGI and what PyInstaller makes
+EMBEDDED_PYTHON = (b"Py_Initialize", b"libpython", b"PyInstaller")
+GO_PROGRAM = b"Go buildinf:"  # of which the names of functions stay in the file
+GO_STARTS_PROGRAMS = (b"syscall.forkExec", b"os.StartProcess")
+BINARY = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
+MOST_READ = 256 * 1024**2
+
+
+class Unpinned(NamedTuple):
+    """A program that is not pinned itself.
+
+    Attributes:
+        program: what it is called.
+        is_certain: whether it can start no Python either.
+    """
+
+    program: str
+    is_certain: bool
+
+
+def unpinned_program(command: Sequence[str], environment: Mapping[str, str]) -> Unpinned | None:
+    """Tell which program a command comes down to that nothing pins, if no Python was seen in it.
+
+    Args:
+        command: the program and its arguments.
+        environment: what it gets.
+
+    Returns:
+        None if it has Python in it, or cannot be run.
+    """
+    words = _behind_launchers(list(command), environment)
+    program = _commands.look_up(words[0], environment) if words else None
+    if program is None:
+        return None
+    name = os.path.basename(words[0])
+    if name.lower().removesuffix(".exe") in CLIENTS:
+        return Unpinned(name, is_certain=True)
+    content = _content(program)
+    if name in SHELLS or _is_shell_script(content):
+        return _named_in([content, *map(os.fsencode, words[1:]), *map(_content, words[1:])])
+    if content.startswith(b"#!"):
+        return None if PYTHON_NAMED.search(content) else Unpinned(name, is_certain=False)
+    if not content.startswith(BINARY) or any(mark in content for mark in EMBEDDED_PYTHON):
+        return None
+    is_certain = GO_PROGRAM in content and not any(mark in content for mark in GO_STARTS_PROGRAMS)
+    return Unpinned(name, is_certain)
+
+
+def _is_shell_script(content: bytes) -> bool:
+    words = content.partition(b"\n")[0].removeprefix(b"#!").split()
+    names = {os.path.basename(os.fsdecode(word)) for word in words[:2]}
+    return content.startswith(b"#!") and bool(names & SHELLS)
+
+
+def _named_in(texts: Iterable[bytes]) -> Unpinned | None:
+    """A client that a shell is told to start; the shell itself connects to nobody."""
+    for text in texts:
+        if not text.startswith(BINARY) and (found := CLIENT_NAMED.search(text)):
+            return Unpinned(os.fsdecode(found[1]), is_certain=False)
+    return None
+
+
+def _behind_launchers(words: list[str], environment: Mapping[str, str]) -> list[str]:
+    """The command that env, timeout and the like are given to start."""
+    while words:
+        name = os.path.basename(words[0])
+        if name == "env":
+            inside = _commands.inside_env(words[1:], environment, os.curdir)
+            if inside is None:
+                return words
+            words, environment, *_ = inside
+        elif name in LAUNCHERS:
+            places = [
+                place
+                for place, word in enumerate(words)
+                if place and _commands.look_up(word, environment) is not None
+            ]
+            if not places:
+                return words
+            words = words[places[0] :]
+        else:
+            return words
+    return words
+
+
+def _content(program: str) -> bytes:
+    try:
+        if not os.path.isfile(program):  # what is read of a pipe is lost to the command
+            return b""
+        with open(program, "rb") as file:
+            return file.read(MOST_READ)
+    except (OSError, ValueError):
+        return b""
