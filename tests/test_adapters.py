@@ -480,25 +480,37 @@ def test_a_proxy_that_is_governed_has_to_satisfy_the_pins(session, cafile, schem
             assert (proxy.application_bytes > 0) is (credential is pinned())
 
 
-def test_a_proxy_is_verified_as_the_request_says_and_sees_no_client_certificate(
-    session, certifi, cafile, clients, mine, other
-):
+def test_a_proxy_is_verified_as_the_request_says(session, certifi, cafile, other):
     """Its authority is the one of the request's `verify`, and none else."""
     mount(session, pinner_for(pinned()))
-    more = {"verify": cafile, "cert": str(mine)}
     for its, fails in ((issuing(), False), (other, True)):
-        with (
-            Server(pinned(), client_ca=clients.certificate) as server,
-            ConnectProxy(its.issue(ELSEWHERE)) as proxy,
-        ):
+        with Server(pinned()) as server, ConnectProxy(its.issue(ELSEWHERE)) as proxy:
+            more = {"verify": cafile, "proxies": {"https": proxy.url}}
             if fails:
                 with pytest.raises(requests.exceptions.ConnectionError, match="local issuer"):
-                    get(session, server, proxies={"https": proxy.url}, **more)
+                    get(session, server, **more)
             else:
-                assert get(session, server, proxies={"https": proxy.url}, **more) == 200
-                assert server.connections[0].client_certificate_seen
-            session.close()
-            assert not any(one.client_certificate_seen for one in proxy.settle())
+                assert get(session, server, **more) == 200
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_proxy_that_asks_for_the_client_certificate_is_shown_none(
+    session, cafile, clients, mine, scheme, version
+):
+    mount(session, pinner_for(pinned()), cafile=cafile)
+    asking = {"client_ca": clients.certificate, "tls": [version]}
+    with Server(issuing().issue(ELSEWHERE), **asking) as proxy:
+        with suppress(requests.RequestException):
+            session.get(
+                f"{scheme}://other.example/",
+                cert=str(mine),
+                proxies={scheme: proxy.url},
+                timeout=TIMEOUT,
+            )
+        session.close()
+        proxy.settle()
+        assert proxy.connections
+        assert not any(one.client_certificate_seen for one in proxy.connections)
 
 
 def test_behind_a_socks_proxy_the_pinned_server_is_reached_and_no_other(session, cafile):

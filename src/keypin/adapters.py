@@ -196,7 +196,7 @@ class PinningAdapter(HTTPAdapter):
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         try:
             context = to_proxy = self._context_for(verify)
-            if cert and host["scheme"] == "https":
+            if cert and host["scheme"] == "https":  # else TLS ends at a proxy
                 context = self._context_for(verify, cert)
         except ssl.SSLError as error:  # a client certificate or authorities that are none
             raise requests.exceptions.SSLError(error, request=request) from error
