@@ -257,6 +257,14 @@ def test_the_environment_adds_nothing_to_authorities_of_its_own(
             get(session, server)
 
 
+def test_with_authorities_of_its_own_requests_ones_need_not_be_there(session, cafile, certifi):
+    """As in an app that was frozen without them."""
+    os.unlink(certifi)
+    mount(session, pinner_for(pinned()), cafile=cafile)
+    with Server(pinned()) as server:
+        assert get(session, server) == 200
+
+
 def test_a_request_that_names_other_authorities_is_refused(session, cafile, certifi):
     mount(session, pinner_for(pinned()), cafile=cafile)
     with Server(pinned()) as server:
@@ -266,6 +274,7 @@ def test_a_request_that_names_other_authorities_is_refused(session, cafile, cert
         server.settle()
         assert not server.connections
         assert get(session, server, verify=cafile) == 200
+        assert get(session, server, verify=os.path.relpath(cafile)) == 200
 
 
 @pytest.mark.parametrize(

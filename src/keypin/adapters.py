@@ -238,20 +238,21 @@ class PinningAdapter(HTTPAdapter):
 
     def _settings(self, verify: Any, cert: Any) -> SimpleNamespace:
         """What requests makes of `verify` and `cert`, once it has checked that they are there."""
-        if self._authorities.given and verify and verify is not True:
-            self._refuse_other_authorities(verify)
-            verify = True
+        if self._authorities.given:
+            if verify and verify is not True:
+                self._refuse_other_authorities(verify)
+            verify = False  # nothing to look for
+        elif verify is True:  # some versions of requests take that for what is loaded already
+            verify = requests.adapters.DEFAULT_CA_BUNDLE_PATH  # type: ignore[attr-defined] # it is
         settings = SimpleNamespace(
             ca_certs=None, ca_cert_dir=None, cert_file=None, key_file=None, cert_reqs=None
         )
         super().cert_verify(settings, "https://", verify, cert)
-        if self._authorities.given:
-            settings.ca_certs = None
         return settings
 
     def _refuse_other_authorities(self, verify: Any) -> None:
-        ours = {os.fspath(path) for path in self._authorities[:2] if path is not None}
-        if os.fspath(verify) in ours | {os.environ.get(name) for name in ENVIRONMENT}:
+        allowed = [*self._authorities[:2], *(os.environ.get(name) for name in ENVIRONMENT)]
+        if os.path.realpath(verify) in {os.path.realpath(path) for path in allowed if path}:
             return
         raise OtherAuthorities(
             f"verify={os.fspath(verify)!r} names other authorities than the adapter's own"
