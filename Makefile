@@ -35,6 +35,10 @@ demo: $(VENV)/.installed-cli ## pinning at work, and attacked, on servers of its
 test: doctest $(VENV)/.installed-niquests ## every test; prints what it skipped and why (no root)
 	@$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 
+.PHONY: test-all
+test-all: doctest $(VENV)/.installed-niquests ## those, and what is for a release: other projects' tests under pins (from PyPI)
+	@$(BIN)/python -m pytest $(WORKERS) -m 'release or not release' $(PYTEST_ARGS)
+
 .PHONY: doctest
 doctest: $(VENV)/.installed-test ## the examples in the docstrings
 	@$(BIN)/python -m pytest --quiet --doctest-modules src --ignore=src/keypin/_bootstrap

@@ -45,7 +45,7 @@ check(not foreign, f"import keypin loads {sorted(foreign)}")
 version = distribution("keypin").version
 check(version == keypin.__version__, f"version {version} in the wheel, {keypin.__version__} in it")
 
-for extra in ("client", "lab", "testing", "cli"):
+for extra in ("adapters", "client", "lab", "testing", "cli"):
     said = missing_extra(f"keypin.{extra}")
     check(f"keypin[{extra}]" in said, f"import keypin.{extra} does not name its extra: {said}")
 

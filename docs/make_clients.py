@@ -28,7 +28,8 @@ HEAD = """# Clients
 Made by `python docs/make_clients.py` from a run of `tests/matrix`; do not edit.
 
 Each client below was driven through its own public API against real servers, and pinned by
-`pinner.installed()` alone: no context of keypin's was given to it. This was on
+`pinner.installed()` alone: no context of keypin's was given to it, but for keypin's own adapter,
+for which nothing was installed. This was on
 {runtimes}, with TLS 1.2 and with TLS 1.3.
 
 **Covered** says that all of this held:

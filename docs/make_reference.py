@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import griffe
 
 import keypin
+import keypin.adapters
 import keypin.client
 import keypin.lab
 import keypin.pinfile
@@ -27,6 +28,7 @@ MODULES = (
     keypin,
     keypin.pinfile,
     keypin.client,
+    keypin.adapters,
     keypin.webview,
     keypin.testing,
     keypin.lab,

@@ -19,6 +19,7 @@ import keypin
 
 PACKAGE = Path(keypin.__file__).parent
 EXTRAS = {
+    "adapters": "requests",
     "client": "httpx2",
     "lab": "cryptography",
     "testing": "cryptography",

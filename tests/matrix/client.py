@@ -12,7 +12,8 @@ context manager over an endpoint:
   where there is no connection. It fails as it fails for the library's users. Where the library
   keeps connections alive, the second call uses the first one's connection.
 - CA file, client certificate and proxy are passed the way the library's documentation says.
-- Nothing of keypin is used: the pins are in force for the process, or not at all.
+- Nothing of keypin is used: the pins are in force for the process, or not at all. The exceptions
+  are keypin's own adapters for other libraries, which take them from the endpoint.
 - Waiting ends after `TIMEOUT` seconds, wherever the library takes a timeout.
 - Leaving closes everything, quietly: a connection may have been cut, or never been made.
 
@@ -33,6 +34,7 @@ from keypin.lab import Http
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
+    from keypin import Pinner
     from keypin.lab import Application, Preamble
 
 __all__ = ["TIMEOUT", "Client", "Endpoint", "Request", "event_loop"]
@@ -58,6 +60,8 @@ class Endpoint:
     proxy: str | None = None
     """URL of an HTTP proxy that is to be used"""
     host: str = "localhost"
+    pinner: Pinner | None = None
+    """what is in force, for clients that take it"""
 
     @property
     def url(self) -> str:
@@ -98,6 +102,7 @@ class Client:
         explains_a_cut: whether the failure of a connection that was cut between two requests leads
             to the PinMismatch; a stream that is held may only know that it is lost.
         talks_by_itself: whether it sends something (heartbeats) without being asked to.
+        takes_pins: whether `session` gives it the endpoint's pinner, so that none is installed.
         session_tickets: whether it stands those of TLS 1.3, which come after the handshake.
         excuse: why this cannot run here, or None; asked beside the distributions.
         notes: for the table; one line of Markdown.
@@ -115,6 +120,7 @@ class Client:
     explains: bool = True
     explains_a_cut: bool = True
     talks_by_itself: bool = False
+    takes_pins: bool = False
     session_tickets: bool = True
     excuse: Callable[[], str | None] | None = None
     notes: str = ""

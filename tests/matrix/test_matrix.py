@@ -1,4 +1,7 @@
-"""Every client library is pinned by `pinner.installed()` alone, in all that it does with TLS."""
+"""Every client library is pinned by `pinner.installed()` alone, in all that it does with TLS.
+
+keypin's own adapters are pinned by the pinner that they are given.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import shutil
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -151,6 +155,10 @@ def pinned_session(
 
     They stay until it is closed: some clients go on trying in the background.
     """
+    if client.takes_pins:
+        with client.session(replace(endpoint, pinner=pinner)) as request:
+            yield request
+        return
     with ExitStack() as pins:
         if order == FIRST_PINS:
             pins.enter_context(pinner.installed())

@@ -54,6 +54,23 @@ def by_requests(endpoint: Endpoint) -> Iterator[Request]:
 
 
 @contextmanager
+def by_pinning_adapter(endpoint: Endpoint) -> Iterator[Request]:
+    """A session with keypin's adapter."""
+    import requests
+
+    from keypin import Pinner, PinSet
+    from keypin.adapters import PinningAdapter
+
+    with requests.Session() as session:
+        pinner = endpoint.pinner or Pinner(PinSet([]))
+        session.mount("https://", PinningAdapter(pinner, cafile=endpoint.cafile))
+        session.cert = endpoint.client_certificate
+        if endpoint.proxy:
+            session.proxies = {"https": endpoint.proxy}
+        yield lambda: session.get(endpoint.url, timeout=TIMEOUT).content
+
+
+@contextmanager
 def by_requests_get(endpoint: Endpoint) -> Iterator[Request]:
     """`requests.get`: a session, and so a context, for each request."""
     import requests
@@ -126,6 +143,13 @@ CLIENTS = [
     Client("urllib3", by_urllib3, ("urllib3",)),
     Client("urllib3, own context", by_urllib3_with_a_context, ("urllib3",)),
     Client("requests", by_requests, ("requests", "urllib3")),
+    Client(
+        "requests, PinningAdapter",
+        by_pinning_adapter,
+        ("requests", "urllib3"),
+        takes_pins=True,
+        notes="by its own pins: nothing is installed",
+    ),
     Client("requests.get", by_requests_get, ("requests", "urllib3"), keeps_alive=False),
     Client("niquests", by_niquests, **NIQUESTS),
     Client("niquests, async", by_niquests_async, **NIQUESTS),
