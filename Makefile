@@ -11,6 +11,8 @@ WORKERS = -n $(JOBS) --dist worksteal
 # Without its cache of compiled modules Python compiles them anew in each of thousands of processes.
 unexport PYTHONDONTWRITEBYTECODE
 
+SPHINX = $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --doctree-dir build/doctrees
+
 # More arguments for the tool behind a target: make test PYTEST_ARGS='-k wildcard'
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -49,6 +51,15 @@ coverage: $(VENV)/.installed-niquests ## the tests again, without the matrix of 
 .PHONY: clients
 clients: $(VENV)/.installed-niquests ## docs/clients.md, from a run of the matrix of clients
 	@$(BIN)/python docs/make_clients.py $(CLIENTS_ARGS)
+
+.PHONY: docs
+docs: $(VENV)/.installed-docs ## build/docs: the site of the documents, with the reference and all options; warnings are errors
+	@$(SPHINX) --builder html docs build/docs
+	@echo "build/docs/index.html"
+
+.PHONY: linkcheck
+linkcheck: $(VENV)/.installed-docs ## do the documents' links to other sites lead somewhere? (network)
+	@$(SPHINX) --builder linkcheck docs build/linkcheck
 
 .PHONY: lab
 lab: $(VENV)/.installed-test ## docs/lab-results.md: the attack lab against keypin and its peers (some 15 minutes)
