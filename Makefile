@@ -1,8 +1,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# errors only
-PIP = $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
+# errors only; the versions of constraints.txt, also for what builds a package
+HELD = PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt
+PIP = $(HELD) $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
 # How many tests run at a time; 0 for one after the other in pytest's own process, as pdb needs it.
 JOBS ?= 4
@@ -12,6 +13,9 @@ WORKERS = -n $(JOBS) --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 SPHINX = $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --doctree-dir build/doctrees
+
+# what is installed and is in no extra
+BESIDE_EXTRAS = hatchling niquests
 
 # More arguments for the tool behind a target: make test PYTEST_ARGS='-k wildcard'
 PYTEST_ARGS ?=
@@ -89,11 +93,34 @@ types: $(VENV)/.installed-dev ## mypy, strict
 .PHONY: wheel
 wheel: $(VENV)/.installed-dev ## dist/: the source archive, and the wheel built from it
 	@rm -rf dist
-	@$(BIN)/python -m build --outdir dist > build.log 2>&1 || { cat build.log; exit 1; }
+	@$(HELD) $(BIN)/python -m build --outdir dist > build.log 2>&1 || { cat build.log; exit 1; }
 	@ls dist/*
+
+# What keypin's own extras bring; each release names it.
+SBOM_EXTRAS = attacks,webview
+
+.PHONY: release-check
+release-check: wheel $(VENV)/.installed-release ## dist/ is fit to be uploaded; build/*.cdx.json: an SBOM of it
+	@$(BIN)/twine --no-color check --strict dist/*
+	@$(BIN)/check-wheel-contents dist/*.whl
+	@rm -rf build/sbom build/*.cdx.json && $(BIN)/python -m venv --without-pip build/sbom
+	@$(PIP) --python build/sbom/bin/python install "`echo dist/*.whl`[$(SBOM_EXTRAS)]"
+	@name=`basename dist/*.tar.gz .tar.gz`; \
+	sed "s/^dynamic = \[\"version\"\]/version = \"$${name#keypin-}\"/" pyproject.toml > build/sbom/pyproject.toml; \
+	$(BIN)/cyclonedx-py environment build/sbom/bin/python --pyproject build/sbom/pyproject.toml \
+	    --mc-type library --output-reproducible --output-file "build/$$name.cdx.json"
+	@ls build/*.cdx.json
 
 .PHONY: venv
 venv: $(VENV)/.installed-dev ## the virtual environment with everything for development
+
+.PHONY: upgrade
+upgrade: $(VENV)/.created ## constraints.txt: the newest versions of everything, for every Python and system
+	@$(BIN)/python -m pip install --quiet --upgrade uv
+	@echo "# The versions that make and CI install, on any Python and system; make upgrade." > constraints.txt
+	@printf '%s\n' $(BESIDE_EXTRAS) | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
+	    --upgrade --no-annotate --no-header pyproject.toml - >> constraints.txt
+	@git diff --stat constraints.txt
 
 .PHONY: system-deps
 system-deps: ## the Debian packages that some tests use (root)
@@ -106,15 +133,15 @@ clean: ## remove what the other targets made, but no virtual environment of anot
 	@rm -rf .venv build dist build.log .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# One stamp per set of extras, made anew only when pyproject.toml changes.
-$(VENV)/.installed-%: pyproject.toml $(VENV)/.created | same-python
+# One stamp per set of extras, made anew only when what they consist of changes.
+$(VENV)/.installed-%: pyproject.toml constraints.txt $(VENV)/.created | same-python
 	@echo "Installing keypin[$*] into $(VENV) ..." >&2
 	@$(PIP) install --editable '.[$*]'
 	@touch $@
 
 # niquests needs urllib3-future, which takes the place of urllib3 unless it is built like this.
 $(VENV)/.installed-niquests: $(VENV)/.installed-test
-	@URLLIB3_NO_OVERRIDE=1 $(PIP) install --no-cache-dir --no-binary urllib3-future 'niquests>=3.21'
+	@URLLIB3_NO_OVERRIDE=1 $(PIP) install --no-cache-dir --no-binary urllib3-future niquests
 	@touch $@
 
 $(VENV)/.created:

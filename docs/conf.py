@@ -61,7 +61,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"keypin\.(.*\.)?_.*"),
     ("py:.*", r"keypin\.lab\.(certificates\.Profile|stage\.AnyListener)"),
 ]
-autodoc_member_order = "groupwise"
+autodoc_member_order = "alphabetical"
 autodoc_default_options = {
     "members": True,
     "undoc-members": True,
