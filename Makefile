@@ -87,8 +87,14 @@ lint: $(VENV)/.installed-dev ## ruff: rules and format
 	@$(BIN)/ruff format --quiet --check
 
 .PHONY: types
-types: $(VENV)/.installed-dev ## mypy, strict
+types: $(VENV)/.installed-dev ## mypy, strict, for Linux, macOS and Windows
 	@$(BIN)/mypy
+	@$(BIN)/mypy --platform darwin --no-warn-unreachable --no-error-summary
+	@$(BIN)/mypy --platform win32 --no-warn-unreachable --no-error-summary
+
+.PHONY: verifytypes
+verifytypes: $(VENV)/.installed-dev ## pyright: has every public name a type of its own? (fetches pyright from npm once)
+	@mkdir -p build && cd build && PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes keypin --ignoreexternal
 
 .PHONY: wheel
 wheel: $(VENV)/.installed-dev ## dist/: the source archive, and the wheel built from it

@@ -202,7 +202,7 @@ class PinMismatch(KeypinError, ssl.SSLCertVerificationError):
         self.reason = verdict.reason
         self.library = "keypin"
         self.verify_code = APPLICATION_VERIFICATION
-        self.verify_message = str(verdict.reason)
+        self.verify_message: str = str(verdict.reason)
 
     def __reduce__(self) -> tuple[type[PinMismatch], tuple[Verdict]]:
         return type(self), (self.verdict,)

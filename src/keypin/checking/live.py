@@ -110,7 +110,7 @@ class Contexts:
         cafile: str | os.PathLike[str] | None = None,
         capath: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.preferred = verifying_context(cafile, capath)
+        self.preferred: ssl.SSLContext = verifying_context(cafile, capath)
         self.by_key: dict[KeyType, ssl.SSLContext] = {}
         for key, ciphers in CIPHERS.items():
             context = self.by_key[key] = verifying_context(cafile, capath)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
 import signal
+import sys
 import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -193,7 +193,7 @@ def _signals(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
 
 def _allow_many_files() -> None:
     """Some hundred servers need more open files than many systems allow unless asked."""
-    if os.name != "posix":
+    if sys.platform == "win32":
         return
     import resource
 
