@@ -61,6 +61,10 @@ docs: $(VENV)/.installed-docs ## build/docs: the site of the documents, with the
 	@$(SPHINX) --builder html docs build/docs
 	@echo "build/docs/index.html"
 
+.PHONY: pictures
+pictures: $(VENV)/.installed-test ## docs/pictures: the demo and the lab's page, anew
+	@$(BIN)/python docs/make_pictures.py
+
 .PHONY: linkcheck
 linkcheck: $(VENV)/.installed-docs ## do the documents' links to other sites lead somewhere? (network)
 	@$(SPHINX) --builder linkcheck docs build/linkcheck

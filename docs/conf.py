@@ -83,7 +83,7 @@ linkcheck_ignore = [r"https?://(.*\.)?example\.(com|org|net).*", r"https?://(loc
 def write_commands(app: Sphinx) -> None:
     """Have Typer write the page of commands and options."""
     COMMANDS.parent.mkdir(exist_ok=True)
-    subprocess.run(  # noqa: S603
+    subprocess.run(
         [
             *(sys.executable, "-m", "typer", HERE / "documented_app.py"),
             *("utils", "docs", "--name", "keypin", "--title", "Commands and options"),
