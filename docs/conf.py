@@ -104,7 +104,10 @@ def check_reference(app: Sphinx, environment: BuildEnvironment) -> None:
         module = importlib.import_module(page.stem)
         for name in module.__all__:
             if f"{module.__name__}.{name}" not in documented:
-                message = "%s.%s is public and not in the reference"
+                message = (
+                    "%s.%s is public and not in the reference: give it a docstring, or"
+                    " `.. autodata::` on its module's page if it is an alias or a constant"
+                )
                 logging.getLogger(__name__).warning(message, module.__name__, name)
 
 
