@@ -127,9 +127,11 @@ venv: $(VENV)/.installed-dev ## the virtual environment with everything for deve
 .PHONY: upgrade
 upgrade: $(VENV)/.created ## constraints.txt: the newest versions of everything, for every Python and system
 	@$(BIN)/python -m pip install --quiet --upgrade uv
-	@echo "# The versions that make and CI install, on any Python and system; make upgrade." > constraints.txt
+	@mkdir -p build
+	@echo "# The versions that make and CI install, on any Python and system; make upgrade." > build/constraints.txt
 	@printf '%s\n' $(BESIDE_EXTRAS) | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
-	    --upgrade --no-annotate --no-header pyproject.toml - >> constraints.txt
+	    --upgrade --no-annotate --no-header pyproject.toml - >> build/constraints.txt
+	@mv build/constraints.txt constraints.txt
 	@git diff --stat constraints.txt
 
 .PHONY: system-deps
@@ -140,7 +142,7 @@ system-deps: ## the Debian packages that some tests use (root)
 
 .PHONY: clean
 clean: ## remove what the other targets made, but no virtual environment of another name
-	@rm -rf .venv build dist build.log .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv build dist docs/_generated build.log .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp per set of extras, made anew only when what they consist of changes.
