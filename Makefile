@@ -1,8 +1,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# errors only
-PIP = $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
+# errors only; the versions of constraints.txt, also for what builds a package
+HELD = PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt
+PIP = $(HELD) $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
 # How many tests run at a time; 0 for one after the other in pytest's own process, as pdb needs it.
 JOBS ?= 4
@@ -10,6 +11,11 @@ WORKERS = -n $(JOBS) --dist worksteal
 
 # Without its cache of compiled modules Python compiles them anew in each of thousands of processes.
 unexport PYTHONDONTWRITEBYTECODE
+
+SPHINX = $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --doctree-dir build/doctrees
+
+# what is installed and is in no extra
+BESIDE_EXTRAS = hatchling niquests
 
 # More arguments for the tool behind a target: make test PYTEST_ARGS='-k wildcard'
 PYTEST_ARGS ?=
@@ -54,6 +60,19 @@ coverage: $(VENV)/.installed-niquests ## the tests again, without the matrix of 
 clients: $(VENV)/.installed-niquests ## docs/clients.md, from a run of the matrix of clients
 	@$(BIN)/python docs/make_clients.py $(CLIENTS_ARGS)
 
+.PHONY: docs
+docs: $(VENV)/.installed-docs ## build/docs: the site of the documents, with the reference and all options; warnings are errors
+	@$(SPHINX) --builder html docs build/docs
+	@echo "build/docs/index.html"
+
+.PHONY: pictures
+pictures: $(VENV)/.installed-test ## docs/pictures: the demo and the lab's page, anew
+	@$(BIN)/python docs/make_pictures.py
+
+.PHONY: linkcheck
+linkcheck: $(VENV)/.installed-docs ## do the documents' links to other sites lead somewhere? (network)
+	@$(SPHINX) --builder linkcheck docs build/linkcheck
+
 .PHONY: lab
 lab: $(VENV)/.installed-test ## docs/lab-results.md: the attack lab against keypin and its peers (some 15 minutes)
 	@$(BIN)/python examples/lab/run.py --output docs/lab-results.md $(LAB_ARGS)
@@ -76,17 +95,48 @@ lint: $(VENV)/.installed-dev ## ruff: rules and format
 	@$(BIN)/ruff format --quiet --check
 
 .PHONY: types
-types: $(VENV)/.installed-dev ## mypy, strict
+types: $(VENV)/.installed-dev ## mypy, strict, for Linux, macOS and Windows
 	@$(BIN)/mypy
+	@$(BIN)/mypy --platform darwin --no-warn-unreachable --no-error-summary
+	@$(BIN)/mypy --platform win32 --no-warn-unreachable --no-error-summary
+
+.PHONY: verifytypes
+verifytypes: $(VENV)/.installed-dev ## pyright: has every public name a type of its own? (fetches pyright from npm once)
+	@mkdir -p build && cd build && PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes keypin --ignoreexternal
 
 .PHONY: wheel
 wheel: $(VENV)/.installed-dev ## dist/: the source archive, and the wheel built from it
 	@rm -rf dist
-	@$(BIN)/python -m build --outdir dist > build.log 2>&1 || { cat build.log; exit 1; }
+	@$(HELD) $(BIN)/python -m build --outdir dist > build.log 2>&1 || { cat build.log; exit 1; }
 	@ls dist/*
+
+# What keypin's own extras bring; each release names it.
+SBOM_EXTRAS = adapters,attacks,webview
+
+.PHONY: release-check
+release-check: wheel $(VENV)/.installed-release ## dist/ is fit to be uploaded; build/*.cdx.json: an SBOM of it
+	@$(BIN)/twine --no-color check --strict dist/*
+	@$(BIN)/check-wheel-contents dist/*.whl
+	@rm -rf build/sbom build/*.cdx.json && $(BIN)/python -m venv --without-pip build/sbom
+	@$(PIP) --python build/sbom/bin/python install "`echo dist/*.whl`[$(SBOM_EXTRAS)]"
+	@name=`basename dist/*.tar.gz .tar.gz`; \
+	sed "s/^dynamic = \[\"version\"\]/version = \"$${name#keypin-}\"/" pyproject.toml > build/sbom/pyproject.toml; \
+	$(BIN)/cyclonedx-py environment build/sbom/bin/python --pyproject build/sbom/pyproject.toml \
+	    --mc-type library --output-reproducible --output-file "build/$$name.cdx.json"
+	@ls build/*.cdx.json
 
 .PHONY: venv
 venv: $(VENV)/.installed-dev ## the virtual environment with everything for development
+
+.PHONY: upgrade
+upgrade: $(VENV)/.created ## constraints.txt: the newest versions of everything, for every Python and system
+	@$(BIN)/python -m pip install --quiet --upgrade uv
+	@mkdir -p build
+	@echo "# The versions that make and CI install, on any Python and system; make upgrade." > build/constraints.txt
+	@printf '%s\n' $(BESIDE_EXTRAS) | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
+	    --upgrade --no-annotate --no-header pyproject.toml - >> build/constraints.txt
+	@mv build/constraints.txt constraints.txt
+	@git diff --stat constraints.txt
 
 .PHONY: system-deps
 system-deps: ## the Debian packages that some tests use (root)
@@ -96,18 +146,18 @@ system-deps: ## the Debian packages that some tests use (root)
 
 .PHONY: clean
 clean: ## remove what the other targets made, but no virtual environment of another name
-	@rm -rf .venv build dist build.log .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv build dist docs/_generated build.log .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# One stamp per set of extras, made anew only when pyproject.toml changes.
-$(VENV)/.installed-%: pyproject.toml $(VENV)/.created | same-python
+# One stamp per set of extras, made anew only when what they consist of changes.
+$(VENV)/.installed-%: pyproject.toml constraints.txt $(VENV)/.created | same-python
 	@echo "Installing keypin[$*] into $(VENV) ..." >&2
 	@$(PIP) install --editable '.[$*]'
 	@touch $@
 
 # niquests needs urllib3-future, which takes the place of urllib3 unless it is built like this.
 $(VENV)/.installed-niquests: $(VENV)/.installed-test
-	@URLLIB3_NO_OVERRIDE=1 $(PIP) install --no-cache-dir --no-binary urllib3-future 'niquests>=3.21'
+	@URLLIB3_NO_OVERRIDE=1 $(PIP) install --no-cache-dir --no-binary urllib3-future niquests
 	@touch $@
 
 $(VENV)/.created:

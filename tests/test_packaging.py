@@ -10,14 +10,18 @@ import pydoc
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import keypin
 
 PACKAGE = Path(keypin.__file__).parent
+ROOT = Path(__file__).parent.parent
 EXTRAS = {
     "adapters": "requests",
     "client": "httpx2",
@@ -193,6 +197,24 @@ def test_a_skip_fails_where_nothing_may_be_skipped(
     for test in tests.values():
         assert test.split('"')[1] in done.stdout
     assert done.stdout.count("KEYPIN_NO_SKIPS") >= len(tests)
+
+
+def test_every_dependency_has_a_version_that_make_and_ci_install() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    extras = project["project"]["optional-dependencies"].values()
+    wanted = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
+    wanted += [text for extra in extras for text in extra]
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    held = [Requirement(line) for line in lines if not line.startswith("#")]
+    for requirement in map(Requirement, wanted):
+        name = canonicalize_name(requirement.name)
+        if name != "keypin":
+            versions = [it.specifier for it in held if canonicalize_name(it.name) == name]
+            assert versions, f"{name} is not in constraints.txt: make upgrade"
+            for version in versions:
+                (only,) = version
+                assert only.operator == "=="
+                assert requirement.specifier.contains(only.version), f"{name} {only}: make upgrade"
 
 
 MEETING_TESTS = """

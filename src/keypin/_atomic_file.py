@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import stat
+import sys
 from contextlib import contextmanager, suppress
 from io import FileIO
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -75,7 +76,7 @@ def _take_after(before: os.stat_result, file: BinaryIO, path: str) -> None:
     elsewhere by now.
     """
     mode = stat.S_IMODE(before.st_mode)
-    if os.name != "posix":
+    if sys.platform == "win32":
         os.chmod(path, mode)
         return
     new = os.fstat(file.fileno())

@@ -173,7 +173,7 @@ def refusing_folder() -> str | None:
     known, _refusing = _refusing, None
     if known is not None and os.path.isfile(os.path.join(known, "sitecustomize.py")):
         _refusing = known
-    elif os.name == "posix":
+    elif sys.platform != "win32":
         with contextlib.suppress(OSError):  # a system that nothing can be written to
             _refusing = _make_refusing_folder()
     return _refusing
@@ -183,6 +183,8 @@ _refusing: str | None = None
 
 
 def _make_refusing_folder() -> str:
+    if sys.platform == "win32":
+        raise OSError("users and permissions are others there")
     from hashlib import sha256
 
     with FileIO(NEEDED[0]) as file:

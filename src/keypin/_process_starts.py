@@ -19,6 +19,9 @@ from .errors import ProcessRefused
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+if sys.platform == "win32":
+    raise ImportError("only for systems that start processes as POSIX does")
+
 __all__ = ["watch"]
 
 # the absolute path of the pin file
@@ -52,7 +55,7 @@ def watch(pins: str) -> None:
                 able.add(replacement)
     subprocess = sys.modules.get("subprocess")
     if subprocess is not None:
-        subprocess._fork_exec = _posixsubprocess.fork_exec  # type: ignore[attr-defined]
+        subprocess._fork_exec = _posixsubprocess.fork_exec  # type: ignore[attr-defined, unused-ignore]
 
 
 # The environment of C

@@ -8,6 +8,7 @@ here, or has changed, is started with the same options and environment, to say w
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from ._commands import interpreter_options, pins_itself
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ._commands import Start
+
+if sys.platform == "win32":
+    raise ImportError("only for systems that start processes as POSIX does")
 
 __all__ = ["find_unpinned"]
 

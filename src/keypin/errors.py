@@ -206,7 +206,7 @@ class PinMismatch(KeypinError, ssl.SSLCertVerificationError):
         self.reason = verdict.reason
         self.library = "keypin"
         self.verify_code = APPLICATION_VERIFICATION
-        self.verify_message = str(verdict.reason)
+        self.verify_message: str = str(verdict.reason)
 
     def __repr__(self) -> str:
         """One line: libraries put it into texts of their own."""

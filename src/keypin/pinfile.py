@@ -494,13 +494,13 @@ class _Reader:
 
 PROBLEMS = (HostnameError, PinFormatError, PinSetError)
 DEFAULTS = Defaults()._values()
-NO_HOST = {
+NO_HOST: dict[str, Any] = {
     **dict.fromkeys(field.HOST, None),
     "pins": (),
     "deny": (),
     "exclude": False,
 }
-NO_PIN = {**dict.fromkeys(field.PIN, None), "role": "active"}
+NO_PIN: dict[str, Any] = {**dict.fromkeys(field.PIN, None), "role": "active"}
 
 
 class _WithRepetitions(dict[str, object]):

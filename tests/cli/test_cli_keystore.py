@@ -412,7 +412,12 @@ def test_a_key_file_that_is_none_is_refused(make, tmp_path, credential, content,
 
 def test_a_chain_file_that_is_none_is_refused(make, tmp_path, credential):
     tmp_path.joinpath("other.pem").write_bytes(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERT")
-    refused(make(credential, "--chain", "other.pem"), tmp_path, 65, "PEM text (CERTIFICATE) without its end")
+    refused(
+        make(credential, "--chain", "other.pem"),
+        tmp_path,
+        65,
+        "PEM text (CERTIFICATE) without its end",
+    )
     tmp_path.joinpath("other.pem").write_bytes(credential.key_pem)
     refused(make(credential, "--chain", "other.pem"), tmp_path, 65, "a private key, not a certif")
     refused(make(credential, "--chain", "none.pem"), tmp_path, 66, "no such file: none.pem")

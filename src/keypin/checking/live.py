@@ -130,7 +130,7 @@ class Contexts:
         *,
         strict_x509: bool | None = None,
     ) -> None:
-        self.preferred = verifying_context(cafile, capath, strict_x509=strict_x509)
+        self.preferred: ssl.SSLContext = verifying_context(cafile, capath, strict_x509=strict_x509)
         self.by_key: dict[KeyType, ssl.SSLContext] = {}
         for key, ciphers in CIPHERS.items():
             context = self.by_key[key] = verifying_context(cafile, capath, strict_x509=strict_x509)

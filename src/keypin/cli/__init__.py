@@ -34,10 +34,10 @@ try:
     import publicsuffixlist  # noqa: F401
     import rich  # noqa: F401
     import typer  # noqa: F401
-except ImportError as error:
+except ImportError as _error:
     raise MissingExtra(
-        f"keypin.cli needs {error.name}: pip install 'keypin[cli]'", name=error.name
-    ) from error
+        f"keypin.cli needs {_error.name}: pip install 'keypin[cli]'", name=_error.name
+    ) from _error
 
 from .app import main
 from .exit_codes import ExitCode

@@ -63,7 +63,7 @@ keypin lab run -- curl -sS --pinnedpubkey {curl_pins} {url}
 """
 
 
-app = new_group(EXAMPLES)
+app: typer.Typer = new_group(EXAMPLES)
 # one line for each command's module
 app.command("demo", cls=Command, epilog=demo.EXAMPLES)(demo.demo)
 app.command("show", cls=Command, epilog=show.EXAMPLES)(show.show)

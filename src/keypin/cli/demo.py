@@ -109,16 +109,16 @@ class Stage:
         self.folder = folder
         self.tls: TlsVersion = tls
         self.stack = stack
-        self.authority = Authority("Demo CA")
-        self.issuing = self.authority.intermediate("Demo issuing CA")
-        self.primary = self.issuing.issue(HOST)
-        self.backup = self.issuing.issue(HOST)
-        self.cafile = folder / "ca.pem"
+        self.authority: Authority = Authority("Demo CA")
+        self.issuing: Authority = self.authority.intermediate("Demo issuing CA")
+        self.primary: Credential = self.issuing.issue(HOST)
+        self.backup: Credential = self.issuing.issue(HOST)
+        self.cafile: Path = folder / "ca.pem"
         self.cafile.write_text(self.authority.pem)
         (folder / "myCertificate.cer").write_bytes(self.primary.certificate)
         (folder / "backup.cer").write_bytes(self.backup.certificate)
-        self.server = self.serve(self.primary)
-        self.client = stack.enter_context(self.new_client())
+        self.server: Server = self.serve(self.primary)
+        self.client: Client = stack.enter_context(self.new_client())
 
     def serve(self, credential: Credential, *, client_ca: bytes | None = None) -> Server:
         """Start a server."""

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import stat
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -233,7 +234,7 @@ def _keep_access(target: Path, part: Path) -> None:
     except FileNotFoundError:
         return
     own = part.stat()
-    if os.name == "posix" and (before.st_uid, before.st_gid) != (own.st_uid, own.st_gid):
+    if sys.platform != "win32" and (before.st_uid, before.st_gid) != (own.st_uid, own.st_gid):
         os.chown(part, before.st_uid, before.st_gid)
     part.chmod(stat.S_IMODE(before.st_mode) & 0o660 | 0o600)
 

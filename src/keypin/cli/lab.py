@@ -68,7 +68,7 @@ def _show(chosen: Sequence[Scenario]) -> None:
 
 
 # one line for each command
-lab = new_group(EXAMPLES)
+lab: typer.Typer = new_group(EXAMPLES)
 lab.command("list", cls=Command, epilog=LIST_EXAMPLES)(list_)
 lab.command("run", cls=Command, epilog=lab_run.EXAMPLES, context_settings=lab_run.SETTINGS)(
     lab_run.run

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
 import signal
+import sys
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -182,7 +182,7 @@ def _watch(lab: LiveLab, page: StatusPage, left_out: dict[str, str], show: Event
 
 def _allow_many_files() -> None:
     """Some hundred servers need more open files than many systems allow unless asked."""
-    if os.name != "posix":
+    if sys.platform == "win32":
         return
     import resource
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import sys
 import threading
 from contextlib import contextmanager, suppress
 from enum import Enum
@@ -21,7 +22,7 @@ __all__ = ["Secrecy", "held_interruptions", "others_may_read", "removed_on_failu
 OWNER_ONLY = 0o600
 # What ends a program; Windows has no SIGHUP
 INTERRUPTIONS = [
-    number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
 
 
@@ -105,7 +106,7 @@ def _write(path: Path, content: bytes, secrecy: Secrecy) -> None:
     descriptor = os.open(path, flags, mode)
     try:
         with open(descriptor, "wb") as file:
-            if secrecy is not Secrecy.NONE and os.name == "posix":
+            if secrecy is not Secrecy.NONE and sys.platform != "win32":
                 with suppress(PermissionError):  # of a disk without permissions
                     os.fchmod(descriptor, OWNER_ONLY)
             if secrecy is Secrecy.NEEDED and others_may_read(path):

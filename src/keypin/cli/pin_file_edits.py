@@ -177,11 +177,14 @@ def _no_other_edit(path: Path) -> Iterator[None]:
 
     The folder is locked: the file itself is another one after each edit.
     """
-    try:
-        import fcntl
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
 
+    try:
         folder = os.open(Path(os.path.realpath(path)).parent, os.O_RDONLY)
-    except (ImportError, OSError):
+    except OSError:
         folder = None
     try:
         if folder is not None:

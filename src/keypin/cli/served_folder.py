@@ -15,6 +15,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -51,7 +52,7 @@ class ServedFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.link = path / CURRENT
+        self.link: Path = path / CURRENT
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -60,12 +61,12 @@ class ServedFolder:
         Raises:
             CommandError: the folder cannot be made or written to.
         """
-        try:
-            import fcntl
-        except ImportError:
+        if sys.platform == "win32":
             raise CommandError(
                 ExitCode.USAGE, "keypin deploy needs a POSIX system (symbolic links, flock)"
-            ) from None
+            )
+        import fcntl
+
         with self._errors():
             self.path.mkdir(parents=True, exist_ok=True)
             if os.path.lexists(self.link) and not self.link.is_symlink():
@@ -158,7 +159,8 @@ class ServedFolder:
         with suppress(FileNotFoundError):
             before = (self.link / KEY).stat()
             own = key.stat()
-            if (before.st_uid, before.st_gid) != (own.st_uid, own.st_gid):
+            same = (before.st_uid, before.st_gid) == (own.st_uid, own.st_gid)
+            if sys.platform != "win32" and not same:
                 os.chown(key, before.st_uid, before.st_gid)
             key.chmod(stat.S_IMODE(before.st_mode))
 

@@ -123,7 +123,7 @@ def file_or_server(text: str) -> Path | Server:
         CommandError: neither.
     """
     if "://" not in text:
-        separated = os.sep in text or (os.altsep is not None and os.altsep in text)
+        separated = any(separator in text for separator in (os.sep, os.altsep) if separator)
         if separated or text.lower().endswith(CERTIFICATE_SUFFIXES) or os.path.exists(text):
             return Path(text)
     return Server.parse(text)

@@ -30,10 +30,10 @@ from ..errors import MissingExtra
 
 try:
     import httpx2 as _httpx2  # noqa: F401
-except ImportError as error:
+except ImportError as _error:
     raise MissingExtra(
         "keypin.client needs httpx2: pip install 'keypin[client]'", name="httpx2"
-    ) from error
+    ) from _error
 
 from ._async import AsyncClient
 from ._resource import AsyncResourceRequest, ResourceRequest

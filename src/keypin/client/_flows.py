@@ -66,7 +66,7 @@ class Flows:
         if token_url is not None and client_id is None:
             raise ValueError("a token_url is of no use without a client_id and a client_secret")
         self.base_url = base_url
-        self.tokens = TokenCache(epoch, new_event)
+        self.tokens: TokenCache = TokenCache(epoch, new_event)
         self._credentials: Credentials | None = None
         if client_id is not None and client_secret is not None:
             self._credentials = Credentials(client_id, client_secret)

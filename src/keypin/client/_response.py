@@ -9,6 +9,8 @@ from ._exchange import decoded
 from .failures import ServerError
 
 if TYPE_CHECKING:
+    import httpx2
+
     from ._exchange import Answer
 
 __all__ = ["ResourceResponse"]
@@ -24,9 +26,9 @@ class ResourceResponse:
     """
 
     def __init__(self, answer: Answer) -> None:
-        self.status = answer.status
-        self.headers = answer.headers
-        self.content = answer.content
+        self.status: int = answer.status
+        self.headers: httpx2.Headers = answer.headers
+        self.content: bytes = answer.content
         self._encoding = answer.encoding
 
     @property

@@ -93,7 +93,7 @@ class Grant:
     __slots__ = ("_early", "_until", "token")
 
     def __init__(self, token: AccessToken, asked_at: float, lifetime: float | None) -> None:
-        self.token = token
+        self.token: AccessToken = token
         self._until: float | None = None
         if lifetime is not None:
             self._early = min(EARLY, lifetime * EARLY_SHARE)
@@ -124,8 +124,8 @@ class Flight:
     __slots__ = ("event", "outcome", "scope")
 
     def __init__(self, scope: str, event: Event) -> None:
-        self.scope = scope
-        self.event = event
+        self.scope: str = scope
+        self.event: Event = event
         self.outcome: AccessToken | Exception | None = None
 
 

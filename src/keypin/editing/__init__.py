@@ -13,7 +13,7 @@ from ..errors import MissingExtra
 
 try:
     import cryptography  # noqa: F401
-except ImportError as error:
+except ImportError as _error:
     raise MissingExtra(
-        f"keypin.editing needs {error.name}: pip install 'keypin[cli]'", name=error.name
-    ) from error
+        f"keypin.editing needs {_error.name}: pip install 'keypin[cli]'", name=_error.name
+    ) from _error

@@ -31,8 +31,8 @@ from __future__ import annotations
 
 try:
     import cryptography  # noqa: F401
-except ImportError as error:
-    raise ImportError("keypin.lab needs cryptography: pip install 'keypin[lab]'") from error
+except ImportError as _error:
+    raise ImportError("keypin.lab needs cryptography: pip install 'keypin[lab]'") from _error
 
 from .authority import Authority, Credential, CredentialFiles, self_signed
 from .cast import Cast

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -127,7 +128,7 @@ def places_in(words: Iterable[str]) -> set[str]:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a process, and those that it has started and that are still running."""
-    if hasattr(os, "killpg"):
+    if sys.platform != "win32":
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     elif process.poll() is None:

@@ -82,12 +82,12 @@ class Stage:
     def __init__(self, case: Case, folder: Path | None = None, cast: Cast | None = None) -> None:
         self.case = case
         self.cast = cast or cast_of(case.key)
-        self.host = self.cast.host
+        self.host: str = self.cast.host
         self.address: tuple[str, int] = (self.cast.address, 0)
         self.proxy: str | None = None
         self.pins: Sequence[Pin] = (self.cast.pinned.pin, self.cast.backup.pin)
         self.match: Match = "leaf"
-        self.trusted = self.cast.trusted
+        self.trusted: str = self.cast.trusted
         self.rounds = 1
         self._url: str | None = None
         self._second_url: str | None = None

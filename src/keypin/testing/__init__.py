@@ -16,10 +16,10 @@ from ..errors import MissingExtra
 
 try:
     import cryptography  # noqa: F401
-except ImportError as error:
+except ImportError as _error:
     raise MissingExtra(
         "keypin.testing needs cryptography: pip install 'keypin[testing]'", name="cryptography"
-    ) from error
+    ) from _error
 
 from .assertion import assert_pinned, assert_pinned_async
 from .servers import Bench, LocalServer

@@ -20,10 +20,10 @@ from ..errors import MissingExtra
 
 try:
     from webview import Window
-except ImportError as error:
+except ImportError as _error:
     raise MissingExtra(
         "keypin.webview needs pywebview: pip install 'keypin[webview]'", name="webview"
-    ) from error
+    ) from _error
 
 from ..client import Client
 from ._bridge import Bridge

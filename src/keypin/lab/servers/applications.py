@@ -174,10 +174,10 @@ class ChannelHandler(BaseHTTPRequestHandler):
 
     def __init__(self, channel: Channel) -> None:
         # Without the base class's own, which needs a socketserver and serves at once.
-        self.client_address = channel.connection.client_address
+        self.client_address: tuple[str, int] = channel.connection.client_address
         self.channel = channel
         self.rfile = channel.reader()
-        self.wfile = channel.writer()
+        self.wfile: io.BufferedIOBase = channel.writer()
 
     def note_request(self, body: bytes = b"", length: int = 0) -> Request:
         """Put the request that has been read into the record."""

@@ -29,7 +29,7 @@ class CertificateList:
     """
 
     def __init__(self, chain: Sequence[bytes], *, tls13: bool) -> None:
-        self.chain = tuple(chain)
+        self.chain: tuple[bytes, ...] = tuple(chain)
         self.tls13 = tls13
 
     def entry(self, certificate: bytes, extensions: bytes = b"") -> bytes:

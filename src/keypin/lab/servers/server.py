@@ -76,7 +76,7 @@ class Server(Listener):
         self._watches: dict[Connection, Watch] = {}
         if (require_client_certificate or post_handshake) and client_ca is None:
             raise ValueError("to require a client certificate takes a client_ca")
-        self.application = application or Http()
+        self.application: Application = application or Http()
         self._before_tls = before_tls
         self._settings = TlsSettings(
             tuple(tls),

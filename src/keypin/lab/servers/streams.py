@@ -83,7 +83,7 @@ class TlsStream:
         self._carrier = carrier
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self.tls = wrap(self._incoming, self._outgoing)
+        self.tls: ssl.SSLObject = wrap(self._incoming, self._outgoing)
         self._received_ahead = bytearray()
         self._finished = False
         # An SSL object and its BIOs belong to one thread at a time; records must leave in order.

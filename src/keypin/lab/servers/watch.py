@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,9 +47,10 @@ class WatchedStream:
 
     def recv(self, size: int = CHUNK, /) -> bytes:
         """See Stream."""
-        with suppress(AttributeError, OSError):
-            # Linux: acknowledge at once, so that the client's system sends what it holds back
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        if sys.platform == "linux":
+            # acknowledge at once, so that the client's system sends what it holds back
+            with suppress(OSError):
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         self._note(time.monotonic())
         # Bytes stay in the socket, where they can be seen, until it is noted that they are read.
         with suppress(OSError):
