@@ -90,9 +90,10 @@ bench: $(VENV)/.installed-bench ## the benchmarks; BENCH_ARGS=--quick for a shor
 	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 .PHONY: lint
-lint: $(VENV)/.installed-dev ## ruff: rules and format
+lint: $(VENV)/.installed-dev ## ruff: rules and format; import-linter: the layers
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --quiet --check
+	@$(BIN)/lint-imports --no-logo > build.log 2>&1 || { cat build.log; exit 1; }
 
 .PHONY: types
 types: $(VENV)/.installed-dev ## mypy, strict, for Linux, macOS and Windows

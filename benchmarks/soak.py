@@ -42,7 +42,8 @@ from tempfile import TemporaryDirectory
 import soak_server
 from measure import Result
 
-from keypin import PinMismatch, Pinner, PinSet, Rule, _private_ssl
+from keypin import PinMismatch, Pinner, PinSet, Rule
+from keypin.enforcement import private_ssl as _private_ssl
 from keypin.lab import Authority
 
 __all__ = ["run"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from keypin._uncovered import UNCOVERED
+from keypin.enforcement.uncovered import UNCOVERED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

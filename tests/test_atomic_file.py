@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keypin._atomic_file import written_atomically
+from keypin._internal.atomic_file import written_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,7 +120,7 @@ def test_nobody_reads_a_new_file_who_may_not_read_the_one_before(tmp_path: Path)
 
 REPLACE = """
 import os, sys
-from keypin._atomic_file import written_atomically
+from keypin._internal.atomic_file import written_atomically
 os.setgroups([]); os.setgid({gid}); os.setuid({uid})
 try:
     with written_atomically({path!r}) as file:

@@ -31,7 +31,7 @@ from tlv import (
 )
 
 from keypin import CertificateFormatError, Pin, PinFormatError
-from keypin._der import DerError, name_text, read_certificate, read_public_key
+from keypin._internal.der import DerError, name_text, read_certificate, read_public_key
 
 CORPUS = {
     path.stem: path.read_bytes()

@@ -40,7 +40,7 @@ from keypin import (
     PinSetError,
     Rule,
 )
-from keypin._der import LONGEST_NAME, name_text
+from keypin._internal.der import LONGEST_NAME, name_text
 from keypin.certificate_file import pins_from_files, read_server_certificate
 from keypin.hostnames import certificate_names, normalise, normalise_pattern
 from keypin.pinfile import HostEntry, PinEntry

@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from keypin import CertificateFormatError, Pinner, PinSet
-from keypin._other_formats import mend, recognise
-from keypin._pem_files import load_client_certificate
+from keypin._internal.other_formats import mend, recognise
+from keypin._internal.pem_files import load_client_certificate
 from keypin.certificate_file import read_server_certificate
 from keypin.client import AsyncClient, Client
 from keypin.inspection import verifying_context

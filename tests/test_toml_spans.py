@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keypin._toml_spans import CannotFollow, Node, read_spans
+from keypin.pinfile.toml_spans import CannotFollow, Node, read_spans
 
 TABLES = {"section", "dotted", "inline"}
 

@@ -18,7 +18,7 @@ from textwrap import dedent
 import pytest
 from scene import HOST, authority, issuing, pinned, unpinned
 
-from keypin import _uncovered
+from keypin.enforcement import uncovered as _uncovered
 from keypin.lab import Channel, Credential, Http, Server
 
 ROOT = Path(__file__).parent.parent

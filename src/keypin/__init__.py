@@ -10,27 +10,24 @@ request goes to its own servers uses `keypin.client.Client` (extra `keypin[clien
 the process are pinned by `keypin.install`.
 """
 
-from ._process import installed
+from .enforcement.process import installed
 from .errors import (
     CertificateFormatError,
     CertificateNotFound,
     HostnameError,
     KeypinError,
     MissingExtra,
-    NoServerName,
     NotPinned,
     PinFileError,
     PinFileProblem,
     PinFormatError,
-    PinMismatch,
     PinSetError,
     PlainHTTPRefused,
     ProcessRefused,
     ProtectionError,
     UncoveredClient,
-    UnverifiedConnection,
-    find_error,
 )
+from .mismatch import NoServerName, PinMismatch, UnverifiedConnection, find_error
 from .pin import Pin
 from .pinner import Pinner, install
 from .pinset import PinSet, Reason, Rule, Verdict

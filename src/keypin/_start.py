@@ -10,11 +10,11 @@ import os
 import sys
 from typing import NoReturn
 
-from ._handover import NOT_PINNED
-from ._inheritance import PINS, SentPackages, named_pin_file, pass_on
 from .errors import KeypinError, ProtectionError
 from .pinner import Pinner
 from .pinset import PinSet
+from .startup.handover import NOT_PINNED
+from .startup.inheritance import PINS, SentPackages, named_pin_file, pass_on
 
 __all__ = ["start"]
 
@@ -39,9 +39,9 @@ def start() -> None:
         sys.meta_path.append(SentPackages)
         pass_on(os.environ, pins)
         if os.name == "posix":
-            from . import _process_starts
+            from .startup import process_starts
 
-            _process_starts.watch(pins)
+            process_starts.watch(pins)
         _pins = pins
     except BaseException as error:  # noqa: BLE001 - Python would go on without pins
         _end(error)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib.resources import abc
 from typing import TYPE_CHECKING
 
-from ._der import DerError, read_certificate
-from ._other_formats import mend, recognise
-from ._text import cut, shown
+from ._internal.der import DerError, read_certificate
+from ._internal.other_formats import mend, recognise
+from ._internal.text import cut, shown
 from .errors import CertificateFormatError, CertificateNotFound
 from .pin import Pin
 

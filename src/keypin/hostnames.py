@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ._text import shown
+from ._internal.text import shown
 from .errors import HostnameError
 
 if TYPE_CHECKING:

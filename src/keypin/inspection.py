@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ._pem_files import trusting_context
-from ._private_ssl import connection_of, sent_chain, verified_chain
+from ._internal.pem_files import trusting_context
+from .enforcement.private_ssl import connection_of, sent_chain, verified_chain
 from .hostnames import normalise
 
 if TYPE_CHECKING:

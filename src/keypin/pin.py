@@ -7,9 +7,9 @@ import hashlib
 from functools import lru_cache, total_ordering
 from typing import TYPE_CHECKING
 
-from ._der import DerError, read_certificate, read_public_key
-from ._immutable import Immutable
-from ._text import shown
+from ._internal.der import DerError, read_certificate, read_public_key
+from ._internal.immutable import Immutable
+from ._internal.text import shown
 from .errors import CertificateFormatError, PinFormatError
 
 if TYPE_CHECKING:

@@ -10,20 +10,21 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
-from . import _private_ssl, _process, _uncovered
-from ._context import guard_context
-from ._guard import LOCK, find_revived, take_copies, wait_until_cut
-from ._hangup import hang_up
-from ._pem_files import trusting_context
-from ._verdict_log import (
+from ._internal.pem_files import trusting_context
+from .enforcement import private_ssl, process, uncovered
+from .enforcement.context import guard_context
+from .enforcement.guard import LOCK, find_revived, take_copies, wait_until_cut
+from .enforcement.hangup import hang_up
+from .enforcement.verdict_log import (
     log_approval,
     log_expired_pins,
     log_mismatch,
     logger,
     logs_approvals,
 )
-from .errors import HostnameError, PinMismatch, PinSetError, ProtectionError
+from .errors import HostnameError, PinSetError, ProtectionError
 from .hostnames import normalise
+from .mismatch import PinMismatch
 from .pinset import PinSet, Rule
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import NoReturn, Self
 
-    from ._guard import Guard
+    from .enforcement.guard import Guard
     from .pin import Pin
     from .pinset import Reason, Verdict
 
@@ -142,22 +143,22 @@ class Pinner:
                 is installed then.
             UncoveredClient: likewise, where the program turns that warning into an error.
         """
-        from . import _interpreters  # only here: `import keypin` stays as fast as it is
+        from .startup import interpreters  # only here: `import keypin` stays as fast as it is
 
-        _interpreters.look_around()
+        interpreters.look_around()
         with LOCK:
-            again = self in _process.installed()
-            _interpreters.watch()
+            again = self in process.installed()
+            interpreters.watch()
             try:
-                found = _process.install(self)
+                found = process.install(self)
             finally:
-                _interpreters.unwatch_if_idle()
+                interpreters.unwatch_if_idle()
             if not again:  # else nothing was searched
                 self._searched = None if found.left else self._pins
         try:
             self._settle_open_connections(found)
-            _uncovered.look_around()
-            _interpreters.look_around()  # for what was imported meanwhile
+            uncovered.look_around()
+            interpreters.look_around()  # for what was imported meanwhile
         except BaseException:
             self.uninstall()
             raise
@@ -168,11 +169,11 @@ class Pinner:
         Raises:
             ProtectionError: not installed.
         """
-        from . import _interpreters
+        from .startup import interpreters
 
         with LOCK:
-            _process.uninstall(self)
-            _interpreters.unwatch_if_idle()
+            process.uninstall(self)
+            interpreters.unwatch_if_idle()
 
     @contextmanager
     def installed(self) -> Iterator[Self]:
@@ -204,7 +205,7 @@ class Pinner:
                     guard.refuse_undecided()
                 self._search(None)
                 raise
-        found = _process.Found(refused + found.refused, found.left)
+        found = process.Found(refused + found.refused, found.left)
         wait_until_cut(found.refused)
         self._settle_open_connections(found)
 
@@ -218,23 +219,23 @@ class Pinner:
             " those of the copy. Make another one of its pin set: Pinner(pinner.pins)"
         )
 
-    def _search(self, before: PinSet | None) -> _process.Found:
+    def _search(self, before: PinSet | None) -> process.Found:
         """Refuse connections that got past without a guard and are governed now, if there can be.
 
         Args:
             before: the pins that were in force; None if that is not known.
         """
-        if self not in _process.installed():
-            return _process.Found([], [])
+        if self not in process.installed():
+            return process.Found([], [])
         searched, self._searched = self._searched, None
-        found = _process.Found([], [])
+        found = process.Found([], [])
         if before is None or searched is not before or not _governs_the_same(before, self._pins):
-            found = _process.search(self)
+            found = process.search(self)
         if not found.left:
             self._searched = self._pins
         return found
 
-    def _settle_open_connections(self, found: _process.Found) -> None:
+    def _settle_open_connections(self, found: process.Found) -> None:
         # without the lock: observers and loggers may have locks of their own
         hang_up([guard.owner for guard in found.refused])
         for guard in found.refused:
@@ -332,9 +333,9 @@ def install(
     pins = _pin_set(pins)
     while True:
         first = _installed_here
-        if first is not None and first in _process.installed():
+        if first is not None and first in process.installed():
             first.replace(pins)
-            if first in _process.installed():  # else another thread has uninstalled it meanwhile
+            if first in process.installed():  # else another thread has uninstalled it meanwhile
                 return first
         else:
             pinner = Pinner(pins, name="keypin.install()")
@@ -367,7 +368,7 @@ def _governs_the_same(before: PinSet, after: PinSet) -> bool:
 def _working(context: ssl.SSLContext) -> ssl.SSLContext:
     """The context that makes the connections: truststore's is a shell around it."""
     inner = getattr(context, "_ctx", None)
-    if isinstance(inner, _private_ssl.C_CONTEXT_CLASS):
+    if isinstance(inner, private_ssl.C_CONTEXT_CLASS):
         return cast("ssl.SSLContext", inner)
     if not isinstance(context, ssl.SSLContext):
         raise ProtectionError(f"not an ssl.SSLContext: {context!r}")

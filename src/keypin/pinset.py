@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ._der import DerError, name_text, read_certificate
-from ._immutable import Immutable
-from ._text import and_more, cut, shown
+from ._internal.der import DerError, name_text, read_certificate
+from ._internal.immutable import Immutable
+from ._internal.text import and_more, cut, shown
 from .errors import CertificateFormatError, HostnameError, PinSetError
 from .hostnames import normalise, normalise_pattern
 from .pin import Pin, pin_of

@@ -20,7 +20,8 @@ from scene import (
     unpinned,
 )
 
-from keypin import PinMismatch, Pinner, PinSet, ProtectionError, _private_ssl, find_error
+from keypin import PinMismatch, Pinner, PinSet, ProtectionError, find_error
+from keypin.enforcement import private_ssl as _private_ssl
 from keypin.lab import Server
 
 

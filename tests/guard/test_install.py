@@ -49,7 +49,7 @@ from keypin import (
     UnverifiedConnection,
     find_error,
 )
-from keypin._private_ssl import connection_of, context_class
+from keypin.enforcement.private_ssl import connection_of, context_class
 from keypin.lab import Server
 
 ELSEWHERE = "127.0.0.1"  # a name of the same servers that no rule is for
@@ -82,7 +82,7 @@ def default_context() -> ssl.SSLContext:
 def is_plain(connection) -> bool:
     """Whether nothing of keypin is left on a connection."""
     return "_approved_class" not in dir(type(connection)) and not isinstance(
-        connection_of(connection), keypin._guard.Guard
+        connection_of(connection), keypin.enforcement.guard.Guard
     )
 
 

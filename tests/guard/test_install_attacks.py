@@ -28,16 +28,10 @@ from scene import (
     unpinned,
 )
 
-from keypin import (
-    PinMismatch,
-    Pinner,
-    PinSet,
-    ProtectionError,
-    UnverifiedConnection,
-    _context,
-    _guard,
-    _process,
-)
+from keypin import PinMismatch, Pinner, PinSet, ProtectionError, UnverifiedConnection
+from keypin.enforcement import context as _context
+from keypin.enforcement import guard as _guard
+from keypin.enforcement import process as _process
 from keypin.lab import RenegotiatingServer, Server
 
 ELSEWHERE = "127.0.0.1"

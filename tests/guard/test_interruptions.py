@@ -27,7 +27,10 @@ from scene import (
     unpinned,
 )
 
-from keypin import PinMismatch, _guard, _hangup
+import keypin
+from keypin import PinMismatch
+from keypin.enforcement import guard as _guard
+from keypin.enforcement import hangup as _hangup
 from keypin.lab import Echo, Server
 
 
@@ -47,7 +50,7 @@ class Interrupted(BaseException):
 def interrupted_before_every_line_in_turn(count):
     """Raise at the `count`-th line of keypin's own code that runs in here, if there is one."""
     lines = [0]
-    folder = os.path.dirname(_guard.__file__)
+    folder = os.path.dirname(keypin.__file__)
 
     def trace(frame, event, argument):
         code = frame.f_code

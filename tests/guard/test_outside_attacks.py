@@ -38,7 +38,10 @@ from scene import (
 )
 
 import keypin
-from keypin import PinMismatch, Pinner, PinSet, ProtectionError, _context, _guard, _private_ssl
+from keypin import PinMismatch, Pinner, PinSet, ProtectionError
+from keypin.enforcement import context as _context
+from keypin.enforcement import guard as _guard
+from keypin.enforcement import private_ssl as _private_ssl
 from keypin.lab import Echo, Server
 
 ADDRESS = "127.0.0.1"
@@ -563,7 +566,7 @@ def test_ssl_loaded_again_is_the_one_with_the_hooks(way, wrong):
             connect(context, wrong)
     wrong.settle()
     assert wrong.application_bytes == 0
-    assert not isinstance(ssl.__spec__.loader, keypin._uncovered.SameSsl)
+    assert not isinstance(ssl.__spec__.loader, keypin.enforcement.uncovered.SameSsl)
 
 
 LOADED_AGAIN = """
@@ -604,7 +607,7 @@ def test_every_ssl_that_was_loaded_before_is_hooked(way, wrong, tmp_path):
 
 
 def test_a_guard_hands_out_no_name_that_it_does_not_know():
-    """A later CPython's connection may have another way to send: name it in `_guard`, then here."""
+    """A later CPython's connection may have another way to send: name it in `guard`, then here."""
     known = {name for name in vars(_guard.Guard) if not name.startswith("_")}
     names = {name for name in dir(_private_ssl.CONNECTION_CLASS) if not name.startswith("__")}
     assert names <= known | _guard.READABLE
@@ -913,7 +916,7 @@ def test_an_installation_in_the_middle_of_making_a_connection_is_refused(wrong):
     finally:
         sys.setprofile(None)
     assert refused
-    assert pinner not in keypin._process.installed()
+    assert pinner not in keypin.enforcement.process.installed()
 
 
 # What is raised in the callback

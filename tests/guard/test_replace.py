@@ -32,7 +32,7 @@ from scene import (
 )
 
 from keypin import PinMismatch, Pinner, PinSet, Rule, find_error
-from keypin._guard import LOCK
+from keypin.enforcement.guard import LOCK
 from keypin.lab import Server
 
 REQUESTS = 10_000

@@ -20,7 +20,9 @@ from scene import (
     unpinned,
 )
 
-from keypin import PinMismatch, Pinner, PinSet, Reason, UnverifiedConnection, _context, _guard
+from keypin import PinMismatch, Pinner, PinSet, Reason, UnverifiedConnection
+from keypin.enforcement import context as _context
+from keypin.enforcement import guard as _guard
 from keypin.lab import Authority, Server
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from keypin._uncovered import UNCOVERED
+from keypin.enforcement.uncovered import UNCOVERED
 
 from .clients import all_clients
 

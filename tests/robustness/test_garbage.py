@@ -8,7 +8,8 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from keypin import Pinner, PinSet, _process
+from keypin import Pinner, PinSet
+from keypin.enforcement import process as _process
 
 SEARCHES = """
 import gc, weakref

@@ -10,8 +10,8 @@ import pytest
 from programs import HOOK, PROGRAM, Scene, make_environment, site_packages
 from scene import HOST, authority, pinned, pins_for, unpinned
 
-from keypin import _inheritance
 from keypin.lab import Http, Server
+from keypin.startup import inheritance as _inheritance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

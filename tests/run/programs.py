@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import keypin
-from keypin import _inheritance
+from keypin.startup import inheritance as _inheritance
 
 if TYPE_CHECKING:
     from keypin.lab import Server

@@ -141,7 +141,7 @@ def test_a_process_that_the_pins_do_not_reach_does_not_run(scene, method, text):
     body = f"""
 run(int)
 keypin.install('pins.toml')
-from keypin import _handover
+from keypin.startup import handover as _handover
 _handover.AT_ONCE = {text} + _handover.AT_ONCE.removeprefix(_handover.RECEIVE)
 process = context.Process(target=mark)
 process.start()

@@ -19,7 +19,7 @@ from programs import (
     site_packages,
 )
 
-from keypin import _inheritance
+from keypin.startup import inheritance as _inheritance
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ for command in ([sys.executable, "-I"], [sys.argv[2], "-I"], [sys.executable, "-
 
 
 def test_both_ways_together_pin_once(scene, hooked):
-    code = "import keypin._process as p, sys; print(len(p.installed()), *sys.path, sep='\\n')"
+    code = "import keypin, sys; print(len(keypin.installed()), *sys.path, sep='\\n')"
     done = scene.start(hooked, "-c", code)
     count, *path = done.stdout.splitlines()
     assert count == "1"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from programs import PINNED, Scene, make_environment, site_packages
 
-from keypin import _inheritance
+from keypin.startup import inheritance as _inheritance
 
 START = """
 import os, subprocess, sys
@@ -251,7 +251,7 @@ def private(scene: Scene) -> dict[str, str]:
             if Path(package, name).is_dir():
                 shutil.copytree(Path(package, name), home / name)
     code = (
-        "import os, sys; from keypin._inheritance import pass_on;"
+        "import os, sys; from keypin.startup.inheritance import pass_on;"
         " pass_on(os.environ, sys.argv[1]);"
         " print(*(os.environ[name] for name in sys.argv[2:]), sep='\\n')"
     )
@@ -288,7 +288,7 @@ def test_a_keypin_that_was_moved_with_the_folder_that_refuses(scene, bare, priva
     """Then nobody knows what a shell would start."""
     refusing = private["PYTHONPATH"].split(":")[1]
     text = f"""
-from keypin import _inheritance
+from keypin.startup import inheritance as _inheritance
 _inheritance._make_refusing_folder = lambda: (_ for _ in ()).throw(OSError())
 os.rename({str(scene.folder / "private")!r}, "moved")
 _inheritance._refusing = None

@@ -13,9 +13,9 @@ import pytest
 from programs import BOOTSTRAP, PINNED, UNPINNED, Scene
 from scene import unpinned
 
-from keypin._inheritance import refusing_folder
 from keypin.cli import main
 from keypin.cli import run as command_module
+from keypin.startup.inheritance import refusing_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from keypin import ProtectionError, _inheritance
-from keypin._commands import find_escape
-from keypin._inheritance import BOOTSTRAP, PATH, PINS, pass_on, refusing_folder
+from keypin import ProtectionError
+from keypin.startup import inheritance as _inheritance
+from keypin.startup.commands import find_escape
+from keypin.startup.inheritance import BOOTSTRAP, PATH, PINS, pass_on, refusing_folder
 
 PYTHON = "/nowhere/bin/python"
 

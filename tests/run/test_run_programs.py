@@ -214,7 +214,7 @@ def test_several_keypins_around_one_another_pin_once(scene, bare):
     shutil.copytree(BOOTSTRAP.parent, scene.folder / "other" / "keypin")
     environment = scene.pinning
     environment["PYTHONPATH"] += f":{scene.folder / 'other' / 'keypin' / '_bootstrap'}"
-    code = "import sys, keypin._process as p; print(len(p.installed()), *sys.path, sep='\\n')"
+    code = "import sys, keypin; print(len(keypin.installed()), *sys.path, sep='\\n')"
     done = scene.start(bare, "-c", code, environment=environment)
     count, *path = done.stdout.splitlines()
     assert count == "1"

@@ -97,7 +97,7 @@ run(interpreters.create(), show)
 def test_one_that_the_pins_do_not_reach_has_no_tls(scene):
     body = """
 keypin.install("pins.toml")
-from keypin import _handover
+from keypin.startup import handover as _handover
 _handover.BEFORE_TLS = _handover.BEFORE_TLS.replace("from keypin", "from no_keypin")
 run(interpreters.create(), '''
 try:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
-from .._der import OBJECT_IDENTIFIER, SEQUENCE, _content
+from .._internal.der import OBJECT_IDENTIFIER, SEQUENCE, _content
 from ..errors import CertificateFormatError
 from ..pin import Pin, pin_of
 from .paths import UNREADABLE, is_authority, parse

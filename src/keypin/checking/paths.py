@@ -25,9 +25,9 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from .._der import DerError, name_text, read_certificate
-from .._pem_files import trusting_context
-from .._private_ssl import connection_of, verified_chain
+from .._internal.der import DerError, name_text, read_certificate
+from .._internal.pem_files import trusting_context
+from ..enforcement.private_ssl import connection_of, verified_chain
 from ..errors import CertificateFormatError
 from ..pinset import subject_of
 from .certificates import facts_of

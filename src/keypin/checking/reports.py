@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._junit import JUnitCase, junit_suite
+from .._internal.junit import JUnitCase, junit_suite
 from ..pinset import subject_of
 from .certificates import facts_of, pins_of
 from .findings import Finding, Severity, as_json, by_host, exit_code, host_counts, worst

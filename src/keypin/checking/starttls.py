@@ -15,7 +15,7 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .._pinfile_fields import STARTTLS_PORTS as PORTS
+from ..pinfile.fields import STARTTLS_PORTS as PORTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

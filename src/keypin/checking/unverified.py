@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
-from .._der import name_text, read_certificate
+from .._internal.der import name_text, read_certificate
 from ..errors import CertificateFormatError
 from ..pinset import subject_of
 from .candidate import names_of

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .._pinfile_fields import read_authority, read_role
 from ..checking.targets import Where, targets_of
 from ..editing.changes import EditRefused, add_pin, find_host
 from ..errors import HostnameError, KeypinError, PinFormatError, PinSetError
@@ -18,6 +17,7 @@ from ..hostnames import certificate_names, normalise_pattern
 from ..inspection import verifying_context
 from ..pin import Pin
 from ..pinfile import PinEntry, PinFile
+from ..pinfile.fields import read_authority, read_role
 from ..pinset import PinSet, Rule
 from .backup_key import new_backup
 from .certificates import summarise

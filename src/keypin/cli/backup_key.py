@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .._pinfile_fields import read_key_name
 from ..editing.backup_keys import certificate_names_of, new_backup_key, pin_of_private_key
 from ..editing.changes import Change, EditError, add_pin, find_host, too_few
 from ..errors import HostnameError, PinSetError
 from ..hostnames import normalise_pattern
 from ..pinfile import PinEntry
+from ..pinfile.fields import read_key_name
 from .exit_codes import CommandError, ExitCode
 from .new_key_files import Secrecy, held_interruptions, others_may_read, removed_on_failure
 from .output import PASTED, Page, complain

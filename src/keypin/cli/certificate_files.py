@@ -7,8 +7,8 @@ import binascii
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._der import DerError, read_certificate
-from .._other_formats import mend, recognise
+from .._internal.der import DerError, read_certificate
+from .._internal.other_formats import mend, recognise
 from .exit_codes import CommandError, ExitCode
 from .files import read_file
 

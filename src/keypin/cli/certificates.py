@@ -17,7 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from .._der import DerError, name_text, read_certificate
+from .._internal.der import DerError, name_text, read_certificate
 from ..pin import Pin
 from .output import printable
 

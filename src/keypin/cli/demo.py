@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..client import Client
-from ..errors import KeypinError, find_error
+from ..errors import KeypinError
 from ..lab import Authority, Credential, Server
+from ..mismatch import find_error
 from ..pinner import Pinner
 from ..pinset import PinSet
 from .exit_codes import CommandError, ExitCode

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .. import _commands, _inheritance
 from ..errors import KeypinError
 from ..lab.command import Commands, Ended, fill, places_in
 from ..pinset import PinSet
+from ..startup import commands, inheritance
 from ..testing import Inconclusive
 from ..testing.trial import OWN_CHECK_PASSED, bypass_report, new_trial
 from .demo import BAD, GOOD, TlsVersion
@@ -54,7 +54,7 @@ NOT_TOLD = (
     "words, or `keypin run --pins {pins} --` before them.",
 )
 OTHER_QUESTION = "Whether keypin run can pin it is told by keypin doctor --inject."
-BY_ENVIRONMENT = f"It is pinned by {_inheritance.PINS} in the environment of keypin doctor"
+BY_ENVIRONMENT = f"It is pinned by {inheritance.PINS} in the environment of keypin doctor"
 UNCERTAIN = "bold yellow"
 JSON_VERSION = 1
 
@@ -168,7 +168,7 @@ def _diagnose(trial: Trial, command: list[str], timeout: float, *, inject: bool)
             if inject:
                 _pin(words, environment, pins)
             elif inherited is not None:
-                environment[_inheritance.PINS] = inherited
+                environment[inheritance.PINS] = inherited
             opening = trial.begin(server)
             ending = _run(words, environment, timeout)
             arrivals, visit = trial.arrivals(), trial.end(opening)
@@ -199,7 +199,7 @@ def _inherited_pins(trial: Trial) -> str | None:
     Raises:
         CommandError: its own cannot be read.
     """
-    mode, own = _inheritance.named_pin_file(os.environ.get(_inheritance.PINS, ""))
+    mode, own = inheritance.named_pin_file(os.environ.get(inheritance.PINS, ""))
     if not own:
         return None
     names = [rule.host for rule in trial.bench.pins.rules]
@@ -225,12 +225,12 @@ def _places(server: LocalServer, pins: Path) -> dict[str, str]:
 
 def _pin(words: list[str], environment: dict[str, str], pins: Path) -> None:
     """Let a pin file hold in the command, as keypin run does."""
-    environment[_inheritance.PINS] = str(pins)
+    environment[inheritance.PINS] = str(pins)
     try:
-        _inheritance.pass_on(environment, str(pins))
+        inheritance.pass_on(environment, str(pins))
     except KeypinError as error:
         raise CommandError(ExitCode.NOT_PINNED, str(error)) from None
-    escape = _commands.find_escape(words, environment)
+    escape = commands.find_escape(words, environment)
     if escape is not None:
         raise CommandError(ExitCode.NOT_PINNED, f"not run, it would not be pinned: {escape}")
 

@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from .. import _atomic_file
+from .._internal import atomic_file
 from ..errors import KeypinError
 from ..pinfile import PinFile
 from .exit_codes import CommandError, ExitCode
@@ -136,7 +136,7 @@ def written_atomically(path: Path) -> Iterator[BinaryIO]:
         CommandError: it cannot be written.
     """
     try:
-        with _atomic_file.written_atomically(path) as file:
+        with atomic_file.written_atomically(path) as file:
             yield file
     except BrokenPipeError:
         raise

@@ -16,16 +16,11 @@ import httpx2
 import typer
 
 from .. import __version__
-from .._pem_files import load_client_certificate
+from .._internal.pem_files import load_client_certificate
 from ..certificate_file import read_server_certificate
-from ..errors import (
-    CertificateFormatError,
-    HostnameError,
-    PinFormatError,
-    PlainHTTPRefused,
-    find_error,
-)
+from ..errors import CertificateFormatError, HostnameError, PinFormatError, PlainHTTPRefused
 from ..hostnames import normalise
+from ..mismatch import find_error
 from ..pin import Pin
 from ..pinner import Pinner
 from ..pinset import PinSet

@@ -17,15 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from .._der import (
-    INTEGER,
-    SEQUENCE,
-    DerError,
-    _content,
-    read_certificate,
-    read_public_key,
-)
-from .._other_formats import mend, recognise
+from .._internal.der import INTEGER, SEQUENCE, DerError, _content, read_certificate, read_public_key
+from .._internal.other_formats import mend, recognise
 from ..checking.candidate import public_half
 from ..errors import CertificateFormatError, PinFormatError
 from ..pin import Pin

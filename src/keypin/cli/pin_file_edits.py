@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from .._atomic_file import written_atomically
-from .._pinfile_fields import read_moment
+from .._internal.atomic_file import written_atomically
 from ..editing.changes import EditRefused
 from ..editing.rewriting import CannotRewrite, read_draft, rewrite
 from ..errors import KeypinError, PinFileError, PinSetError
+from ..pinfile.fields import read_moment
 from .exit_codes import CommandError, ExitCode
 from .files import read_file
 from .output import Page, complain, printable

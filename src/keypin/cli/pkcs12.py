@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import (
     serialize_key_and_certificates,
 )
 
-from .._der import INTEGER, OBJECT_IDENTIFIER, SEQUENCE, _content
+from .._internal.der import INTEGER, OBJECT_IDENTIFIER, SEQUENCE, _content
 from ..checking.paths import parse
 from ..editing.backup_keys import _integer, _octets
 from ..lab._der import sequence

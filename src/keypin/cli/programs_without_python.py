@@ -10,7 +10,7 @@ import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from .. import _commands
+from ..startup import commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -60,7 +60,7 @@ def unpinned_program(command: Sequence[str], environment: Mapping[str, str]) -> 
         None if it has Python in it, or cannot be run.
     """
     words = _behind_launchers(list(command), environment)
-    program = _commands.look_up(words[0], environment) if words else None
+    program = commands.look_up(words[0], environment) if words else None
     if program is None:
         return None
     name = os.path.basename(words[0])
@@ -96,7 +96,7 @@ def _behind_launchers(words: list[str], environment: Mapping[str, str]) -> list[
     while words:
         name = os.path.basename(words[0])
         if name == "env":
-            inside = _commands.inside_env(words[1:], environment, os.curdir)
+            inside = commands.inside_env(words[1:], environment, os.curdir)
             if inside is None:
                 return words
             words, environment, *_ = inside
@@ -104,7 +104,7 @@ def _behind_launchers(words: list[str], environment: Mapping[str, str]) -> list[
             places = [
                 place
                 for place, word in enumerate(words)
-                if place and _commands.look_up(word, environment) is not None
+                if place and commands.look_up(word, environment) is not None
             ]
             if not places:
                 return words

@@ -11,9 +11,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from .. import _commands, _inheritance, _proof
 from ..errors import KeypinError
 from ..pinset import PinSet
+from ..startup import commands, inheritance, proof
 from .exit_codes import CommandError, ExitCode
 from .files import read_file
 from .output import complain
@@ -59,14 +59,14 @@ def run(
     pinned: a client that is no Python, such as curl, is refused. The exit code is the command's.
     """
     environment = dict(os.environ)
-    environment[_inheritance.PINS] = file = _checked(pins, report=report)
+    environment[inheritance.PINS] = file = _checked(pins, report=report)
     try:
-        _inheritance.pass_on(environment, file)
+        inheritance.pass_on(environment, file)
     except KeypinError as error:
         raise CommandError(ExitCode.NOT_PINNED, str(error)) from None
-    starts, escape = _commands.examine(command, environment)
+    starts, escape = commands.examine(command, environment)
     if escape is None and os.name == "posix":
-        escape = _proof.find_unpinned(starts)
+        escape = proof.find_unpinned(starts)
     if escape is not None:
         raise CommandError(ExitCode.NOT_PINNED, f"not run, it would not be pinned: {escape}")
     if not starts and not allow_unpinned:
@@ -96,7 +96,7 @@ def _tell_of_unpinned(command: list[str], environment: dict[str, str]) -> None:
 
 def _checked(option: Path | None, *, report: bool) -> str:
     """The value of KEYPIN_PINS, once the pin file has been found to be good."""
-    mode, name = _inheritance.named_pin_file(os.environ.get(_inheritance.PINS, ""))
+    mode, name = inheritance.named_pin_file(os.environ.get(inheritance.PINS, ""))
     if option is not None or not name:
         mode, name = "", str(option or DEFAULT)
         if option is None and not DEFAULT.exists():
@@ -106,7 +106,7 @@ def _checked(option: Path | None, *, report: bool) -> str:
                 " --pins FILE",
             )
     if report:
-        mode = _inheritance.REPORT
+        mode = inheritance.REPORT
     path = Path(os.path.abspath(name))
     read_file(path)
     try:

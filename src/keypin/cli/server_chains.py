@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from .._der import name_text, read_certificate
+from .._internal.der import name_text, read_certificate
 from ..checking.candidate import names_of
 from ..checking.certificates import facts_of
 from ..checking.paths import (

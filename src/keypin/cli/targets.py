@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._pinfile_fields import STARTTLS_PORTS
 from ..errors import HostnameError
 from ..hostnames import normalise
+from ..pinfile.fields import STARTTLS_PORTS
 from .exit_codes import CommandError, ExitCode
 
 if TYPE_CHECKING:

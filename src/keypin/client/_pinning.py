@@ -11,16 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from .._other_formats import mend, recognise
-from .._pem_files import load_client_certificate
+from .._internal.other_formats import mend, recognise
+from .._internal.pem_files import load_client_certificate
 from ..certificate_file import pins_from_files
-from ..errors import (
-    CertificateFormatError,
-    CertificateNotFound,
-    NotPinned,
-    PlainHTTPRefused,
-    find_error,
-)
+from ..errors import CertificateFormatError, CertificateNotFound, NotPinned, PlainHTTPRefused
+from ..mismatch import find_error
 from ..pinner import Pinner
 from ..pinset import PinSet
 from ._cookies import sendable_cookies

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from .._text import LONGEST_TEXT, cut
+from .._internal.text import LONGEST_TEXT, cut
 from ..errors import KeypinError
 
 UNPRINTABLE = re.compile(r"[^\x20-\x7E]")

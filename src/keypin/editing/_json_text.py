@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..pinfile import _date, _host_shape, _pin_shape
+from ..pinfile.file import date_text, host_shape, pin_shape
 
 if TYPE_CHECKING:
     from ..pinfile import HostEntry, PinEntry
@@ -38,7 +38,7 @@ class JsonText:
             indent=indent and indent["indent"],
             separators=separators,
             ensure_ascii="\\u" in before,
-            default=_date,
+            default=date_text,
         )
         if indent and "\r\n" in indent[0]:
             text = text.replace("\n", "\r\n")
@@ -65,11 +65,11 @@ class JsonText:
 
     def add_host(self, host: HostEntry) -> None:
         """Add a host behind all others."""
-        self.document["host"].append(_host_shape(host))
+        self.document["host"].append(host_shape(host))
 
     def add_pin(self, host: int, pin: PinEntry) -> None:
         """Add a pin behind the others of a host."""
-        self.document["host"][host]["pins"].append(_pin_shape(pin))
+        self.document["host"][host]["pins"].append(pin_shape(pin))
 
     def remove_host(self, host: int) -> None:
         """Remove a host."""

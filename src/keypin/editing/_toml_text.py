@@ -9,8 +9,8 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from .._toml_spans import CannotFollow, Node, Path, read_spans
-from ..pinfile import _host_shape, _pin_shape, _toml_lines, _toml_value
+from ..pinfile.file import host_shape, pin_shape, toml_lines, toml_value
+from ..pinfile.toml_spans import CannotFollow, Node, Path, read_spans
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,19 +83,19 @@ class TomlText:
         node = self._node(("host", host, "pins", pin))
         if node.kind == "scalar":
             written = self.text[node.start : node.end]
-            field = f"{name} = {_toml_value(value)}"
+            field = f"{name} = {toml_value(value)}"
             self._replace(node.start, node.end, f"{{ pin = {written}, {field} }}")
         else:
             self._set_field(node, name, value, _last(node))
 
     def add_host(self, host: HostEntry) -> None:
         """Add a host behind all others."""
-        shape = _host_shape(host)
+        shape = host_shape(host)
         hosts = self._root.at(("host",))
         if hosts is not None and hosts.kind == "array":
             self._append(hosts, _inline(shape))
             return
-        lines = ["", "[[host]]", *_toml_lines(shape), ""]
+        lines = ["", "[[host]]", *toml_lines(shape), ""]
         if not self.text.endswith("\n"):
             lines.insert(0, "")
         self._say(self.text + self._newline.join(lines))
@@ -103,14 +103,14 @@ class TomlText:
     def add_pin(self, host: int, pin: PinEntry) -> None:
         """Add a pin behind the others of a host."""
         pins = self._node(("host", host, "pins"))
-        shape = _pin_shape(pin)
+        shape = pin_shape(pin)
         if pins.kind == "array":
-            self._append(pins, _toml_value(shape))
+            self._append(pins, toml_value(shape))
             return
         last = _last(pins)
         indent = self._indent(min(field.key for field in last.children.values()))
         fields = shape if isinstance(shape, dict) else {"pin": shape}
-        lines = ["[[host.pins]]", *_toml_lines(fields)]
+        lines = ["[[host.pins]]", *toml_lines(fields)]
         self._insert_below(last.end, [indent + line for line in lines])
 
     def remove_host(self, host: int) -> None:
@@ -145,7 +145,7 @@ class TomlText:
 
     def _set_field(self, table: Node, name: str, value: object, anchor: Node) -> None:
         """Give a field another value, or add it behind the field `anchor`."""
-        written = _toml_value(value)
+        written = toml_value(value)
         field = table.children.get(name)
         if field is not None:
             self._replace(field.start, field.end, written)
@@ -242,9 +242,9 @@ def _inline(shape: Mapping[str, Any]) -> str:
     """Write a host as an inline table."""
     fields = []
     for name, value in shape.items():
-        written = _toml_value(value)
+        written = toml_value(value)
         if isinstance(value, list):
-            written = f"[{', '.join(map(_toml_value, value))}]"
+            written = f"[{', '.join(map(toml_value, value))}]"
         fields.append(f"{name} = {written}")
     return f"{{ {', '.join(fields)} }}"
 

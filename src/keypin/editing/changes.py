@@ -8,11 +8,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._pinfile_fields import STARTTLS_PORTS
 from ..errors import HostnameError, KeypinError, PinFormatError
 from ..hostnames import normalise_pattern
 from ..pin import Pin
 from ..pinfile import HostEntry, PinEntry
+from ..pinfile.fields import STARTTLS_PORTS
 from ..pinset import PinSet
 
 if TYPE_CHECKING:

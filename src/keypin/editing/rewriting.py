@@ -10,7 +10,8 @@ import tomllib
 from typing import TYPE_CHECKING
 
 from ..errors import KeypinError, PinFileError
-from ..pinfile import PinFile, needed_schema
+from ..pinfile import PinFile
+from ..pinfile.file import needed_schema
 from ._json_text import JsonText
 from ._toml_text import LayoutError, TomlText
 from .changes import Draft

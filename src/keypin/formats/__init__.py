@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
-from .._pinfile_fields import STARTTLS_PORTS
+from ..pinfile.fields import STARTTLS_PORTS
 from ._conversion import Certificate, Direction, Draft, FormatError, Loss, Reading
 from ._losses import LOSSES, LossGroup, differences, group_losses, loss
 

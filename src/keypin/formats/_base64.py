@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 
-from .._text import shown
+from .._internal.text import shown
 from ..errors import PinFormatError
 from ..pin import Pin
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._other_formats import mend, recognise
+from .._internal.other_formats import mend, recognise
 from ..errors import CertificateFormatError
 from ..pin import Pin
 from ..pinfile import HostEntry

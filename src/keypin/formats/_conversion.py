@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._pinfile_checks import file_problems
 from ..errors import HostnameError, KeypinError, PinFileError, PinFormatError, PinSetError
 from ..pinfile import Defaults, PinFile
+from ..pinfile.checks import file_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._text import shown
+from .._internal.text import shown
 from ..errors import PinFormatError
 from ..hostnames import normalise_pattern
 from ..pinfile import HostEntry

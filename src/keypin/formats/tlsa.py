@@ -16,9 +16,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
-from .._pinfile_fields import STARTTLS_PORTS
 from ..pin import Pin
 from ..pinfile import HostEntry, PinEntry
+from ..pinfile.fields import STARTTLS_PORTS
 from ..pinset import PinSet, Rule
 from ._conversion import Draft, FormatError, Reading, located, pin_file, text_of, without_wildcard
 from ._domains import exact_hosts, is_public_name

@@ -11,14 +11,14 @@ from itertools import groupby
 from platform import python_version
 from typing import TYPE_CHECKING, Any
 
-from .._junit import JUnitCase, junit_suite
+from .._internal.junit import JUnitCase, junit_suite
 from .judge import HARMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from .._junit import JUnitOutcome
+    from .._internal.junit import JUnitOutcome
     from .assessment import Played, State
     from .judge import Harm
     from .runner import Report

@@ -9,9 +9,10 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .._process import installed
-from .._uncovered import HELD_TO, UNCOVERED
-from ..errors import PinMismatch, UncoveredClient, find_error
+from ..enforcement.process import installed
+from ..enforcement.uncovered import HELD_TO, UNCOVERED
+from ..errors import UncoveredClient
+from ..mismatch import PinMismatch, find_error
 from ..pinner import Pinner
 from .servers import HOST
 from .trial import OWN_CHECK_PASSED, Bypassed, Inconclusive, bypass_report, new_trial, trusted

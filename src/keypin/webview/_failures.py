@@ -17,9 +17,9 @@ from ..errors import (
     CertificateNotFound,
     KeypinError,
     NotPinned,
-    PinMismatch,
     PlainHTTPRefused,
 )
+from ..mismatch import PinMismatch
 from ._arguments import BadArgument
 
 if TYPE_CHECKING:

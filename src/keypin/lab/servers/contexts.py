@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from ..._private_ssl import C_CONTEXT_CLASS, OPTIONS, context_class
+from ...enforcement.private_ssl import C_CONTEXT_CLASS, OPTIONS, context_class
 from .certificate_messages import FINISHED, first_certificate
 
 if TYPE_CHECKING:

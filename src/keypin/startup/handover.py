@@ -10,13 +10,13 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from . import _process
+from ..enforcement import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .pinner import Pinner
-    from .pinset import PinSet
+    from ..pinner import Pinner
+    from ..pinset import PinSet
 
 __all__ = ["at_once", "before_tls", "current", "receive"]
 
@@ -27,12 +27,12 @@ RECEIVE: Final = """
 import sys
 
 def receive():
-    if pins or "keypin._handover" in sys.modules:
+    if pins or "keypin.startup.handover" in sys.modules:
         # last: what the interpreter has itself goes first
         sys.path.extend(folder for folder in folders if folder not in sys.path)
-        from keypin import _handover
+        from keypin.startup import handover
         from keypin.pinner import Pinner
-        _handover.receive(pins, Pinner)
+        handover.receive(pins, Pinner)
 """
 # A new process: it ends where it cannot be pinned
 AT_ONCE: Final = (
@@ -116,7 +116,7 @@ _last: tuple[tuple[PinSet, ...], bytes] = ((), b"")
 def current() -> bytes:
     """The pin sets in force in this interpreter, to be handed on; empty if there are none."""
     global _last
-    sets = tuple(dict.fromkeys(pinner.pins for pinner in _process.installed()))
+    sets = tuple(dict.fromkeys(pinner.pins for pinner in process.installed()))
     known, pickled = _last
     if len(known) != len(sets) or any(a is not b for a, b in zip(known, sets, strict=True)):
         import pickle  # only here: most programs start no interpreter
@@ -168,7 +168,7 @@ def receive(pins: bytes, make: type[Pinner]) -> None:
     import pickle
 
     given: tuple[PinSet, ...] = pickle.loads(pins) if pins else ()  # noqa: S301 - our parent's
-    own = {p.pins for p in _process.installed() if not any(p is other for other in _received)}
+    own = {p.pins for p in process.installed() if not any(p is other for other in _received)}
     wanted = [pin_set for pin_set in given if pin_set not in own]
     for pinner, pin_set in zip(_received, wanted, strict=False):
         if pinner.pins != pin_set:

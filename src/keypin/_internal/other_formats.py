@@ -7,7 +7,7 @@ import binascii
 import re
 from typing import Literal, NamedTuple
 
-from ._der import DerError, read_certificate, read_public_key
+from .der import DerError, read_certificate, read_public_key
 
 __all__ = ["OtherFormat", "mend", "recognise"]
 

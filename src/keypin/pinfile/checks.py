@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._text import shown
-from .hostnames import LONGEST_NAME
+from .._internal.text import shown
+from ..hostnames import LONGEST_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
 
-    from ._toml_spans import Path
-    from .pin import Pin
-    from .pinfile import PinEntry
+    from ..pin import Pin
+    from .file import PinEntry
+    from .toml_spans import Path
 
     Problem = tuple[Path, str]
 

@@ -14,31 +14,23 @@ from contextlib import suppress
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING
 
-from . import _pinfile_fields as field
-from ._atomic_file import written_atomically
-from ._immutable import Immutable
-from ._pinfile_checks import file_problems, host_problems
-from ._pinfile_fields import (
-    NEWEST_SCHEMA,
-    SCHEMA,
-    SCHEMA_2_KEYS,
-    Authority,
-    Format,
-    Role,
-    show,
-)
-from .errors import HostnameError, PinFileError, PinFileProblem, PinFormatError, PinSetError
-from .hostnames import normalise_pattern
-from .pinset import PinSet, Rule
+from .._internal.atomic_file import written_atomically
+from .._internal.immutable import Immutable
+from ..errors import HostnameError, PinFileError, PinFileProblem, PinFormatError, PinSetError
+from ..hostnames import normalise_pattern
+from ..pinset import PinSet, Rule
+from . import fields as field
+from .checks import file_problems, host_problems
+from .fields import NEWEST_SCHEMA, SCHEMA, SCHEMA_2_KEYS, Authority, Format, Role, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import date
     from typing import Any, Self
 
-    from ._toml_spans import Path
-    from .pin import Pin
-    from .pinset import Match, Mode, OnExpiry, Unlisted
+    from ..pin import Pin
+    from ..pinset import Match, Mode, OnExpiry, Unlisted
+    from .toml_spans import Path
 
 __all__ = ["Authority", "Defaults", "Format", "HostEntry", "PinEntry", "PinFile", "Role"]
 
@@ -552,7 +544,7 @@ def _not_toml(said: str, text: str, name: str | None) -> PinFileError:
 def _with_lines(
     problems: Iterable[tuple[Path, str]], text: str, form: Format
 ) -> list[PinFileProblem]:
-    from ._pinfile_lines import json_lines, toml_lines
+    from .lines import json_lines, toml_lines
 
     line_of = json_lines(text) if form == "json" else toml_lines(text)
     found = [PinFileProblem(line_of(path), _key(path), text) for path, text in problems]
@@ -663,7 +655,7 @@ def _shape(file: PinFile) -> dict[str, object]:
         "schema": needed_schema(file.hosts),
         "version": file.version,
         "defaults": {name: getattr(file.defaults, name) for name in field.DEFAULTS},
-        "host": [_host_shape(host) for host in file.hosts],
+        "host": [host_shape(host) for host in file.hosts],
     }
 
 
@@ -676,14 +668,14 @@ def needed_schema(hosts: Iterable[HostEntry]) -> int:
     return SCHEMA
 
 
-def _host_shape(host: HostEntry) -> dict[str, object]:
+def host_shape(host: HostEntry) -> dict[str, object]:
     shape = {name: getattr(host, name) for name in field.HOST}
-    shape["pins"] = [_pin_shape(entry) for entry in host.pins]
+    shape["pins"] = [pin_shape(entry) for entry in host.pins]
     shape["deny"] = [str(pin) for pin in host.deny]
     return {name: value for name, value in shape.items() if value not in (None, [], False)}
 
 
-def _pin_shape(entry: PinEntry) -> str | dict[str, object]:
+def pin_shape(entry: PinEntry) -> str | dict[str, object]:
     shape = {name: getattr(entry, name) for name in field.PIN}
     if shape == {**NO_PIN, "pin": entry.pin}:
         return str(entry.pin)
@@ -694,37 +686,37 @@ def _pin_shape(entry: PinEntry) -> str | dict[str, object]:
 def _json(file: PinFile) -> str:
     import json
 
-    return json.dumps(_shape(file), indent=2, ensure_ascii=False, default=_date) + "\n"
+    return json.dumps(_shape(file), indent=2, ensure_ascii=False, default=date_text) + "\n"
 
 
 def _toml(file: PinFile) -> str:
     shape: dict[str, Any] = _shape(file)
     tables = [
-        *_toml_lines({"schema": shape["schema"], "version": file.version}),
+        *toml_lines({"schema": shape["schema"], "version": file.version}),
         "",
         "[defaults]",
-        *_toml_lines(shape["defaults"]),
+        *toml_lines(shape["defaults"]),
     ]
     for host in shape["host"]:
-        tables += ["", "[[host]]", *_toml_lines(host)]
+        tables += ["", "[[host]]", *toml_lines(host)]
     return "\n".join(tables) + "\n"
 
 
-def _toml_lines(table: Mapping[str, object]) -> Iterator[str]:
+def toml_lines(table: Mapping[str, object]) -> Iterator[str]:
     for name, value in table.items():
         if isinstance(value, list):
             yield f"{name} = ["
-            yield from (f"  {_toml_value(element)}," for element in value)
+            yield from (f"  {toml_value(element)}," for element in value)
             yield "]"
         else:
-            yield f"{name} = {_toml_value(value)}"
+            yield f"{name} = {toml_value(value)}"
 
 
-def _toml_value(value: object) -> str:
+def toml_value(value: object) -> str:
     if isinstance(value, datetime):
-        return _date(value)
+        return date_text(value)
     if isinstance(value, dict):
-        fields = ", ".join(f"{name} = {_toml_value(field)}" for name, field in value.items())
+        fields = ", ".join(f"{name} = {toml_value(field)}" for name, field in value.items())
         return f"{{ {fields} }}"
     import json
 
@@ -732,7 +724,7 @@ def _toml_value(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _date(moment: datetime) -> str:
+def date_text(moment: datetime) -> str:
     """A moment in UTC as RFC 3339; the first of a day as a date."""
     if moment.timetz() == MIDNIGHT:
         return moment.date().isoformat()

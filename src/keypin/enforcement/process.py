@@ -17,8 +17,10 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from . import _private_ssl, _uncovered
-from ._context import (
+from ..errors import ProtectionError
+from ..pinset import Reason
+from . import private_ssl, uncovered
+from .context import (
     ContextState,
     GuardedContext,
     guarded_connection,
@@ -27,17 +29,15 @@ from ._context import (
     loader_was_taken,
     state_of,
 )
-from ._guard import LOCK, Guard, guard_of, take_copies
-from ._heap import client_connections, holders_of
-from .errors import ProtectionError
-from .pinset import Reason
+from .guard import LOCK, Guard, guard_of, take_copies
+from .heap import client_connections, holders_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
-    from .pinner import Pinner
-    from .pinset import Verdict
+    from ..pinner import Pinner
+    from ..pinset import Verdict
 
 __all__ = ["Found", "in_main_interpreter", "install", "installed", "search", "uninstall"]
 
@@ -74,7 +74,7 @@ def install(pinner: Pinner) -> Found:
         try:
             _attach()
             _set_installed((*_installed, pinner))
-            _uncovered.watch(_judge_unguarded)
+            uncovered.watch(_judge_unguarded)
             return search(pinner)
         except BaseException:  # a signal handler's, say
             _set_installed(tuple(other for other in _installed if other is not pinner))
@@ -99,7 +99,7 @@ def uninstall(pinner: Pinner) -> None:
 
 def _detach_if_idle() -> None:
     if not _installed:
-        _uncovered.unwatch()
+        uncovered.unwatch()
         _detach()
 
 
@@ -247,7 +247,7 @@ class Hooks:
         for name, hook in self.own.items():
             if vars(self._kind).get(name) is hook:
                 self.attached.discard(name)
-                if self.below[name] is getattr(_private_ssl.C_CONTEXT_CLASS, name, None):
+                if self.below[name] is getattr(private_ssl.C_CONTEXT_CLASS, name, None):
                     delattr(self._kind, name)  # it was inherited
                 else:
                     setattr(self._kind, name, self.below[name])
@@ -257,7 +257,7 @@ def _attach() -> None:
     """Put the hooks in place; it may be interrupted anywhere, and is repeated then."""
     global _installation
     hook_certificate_loader()
-    for kind in _private_ssl.context_classes():
+    for kind in private_ssl.context_classes():
         hooks = _hooks.get(kind)
         if hooks is None:
             hooks = _hooks[kind] = Hooks(kind)
@@ -351,14 +351,14 @@ def _connection(
     with LOCK:
         asking = []
         for pinner in _pinners:
-            # as `_governs` does, but without a call; Python code is dear at this point (`_guard`)
+            # as `_governs` does, but without a call; Python code is dear at this point (`guard`)
             known = pinner._known_hosts.get(host)
             if known is None or known[0] is not pinner._pins:
                 if pinner._governs(host):
                     asking.append(pinner)
             elif known[1]:
                 asking.append(pinner)
-        if not asking and not _private_ssl.CHECK_HOSTNAME.__get__(context):
+        if not asking and not private_ssl.CHECK_HOSTNAME.__get__(context):
             # The program may check another name than this one, which nobody knows of.
             asking = [pinner for pinner in _pinners if pinner._pins.rules]
         if not asking:
@@ -448,7 +448,7 @@ def _pinned_name_of(connection: Any, context: Any, pinner: Pinner) -> str | None
     """
     if context.check_hostname:
         return None
-    fields = _private_ssl.leaf_fields(connection)
+    fields = private_ssl.leaf_fields(connection)
     return next(iter(pinner.pins.rules_for_certificate(fields)), None)
 
 

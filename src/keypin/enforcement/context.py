@@ -8,22 +8,16 @@ import weakref
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from . import _private_ssl
-from ._guard import (
-    FINISHED,
-    LOCK,
-    WATCHED,
-    Guard,
-    verification_error,
-)
-from .errors import ProtectionError
-from .hostnames import certificate_names
+from ..errors import ProtectionError
+from ..hostnames import certificate_names
+from . import private_ssl
+from .guard import FINISHED, LOCK, WATCHED, Guard, verification_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ._guard import Approval
-    from .pinner import Pinner
+    from ..pinner import Pinner
+    from .guard import Approval
 
 __all__ = [
     "ContextState",
@@ -87,7 +81,7 @@ def load_credentials(
         return
     if context.protocol != ssl.PROTOCOL_TLS_SERVER:
         state_of(context).expect_client_certificate()
-    _private_ssl.C_CONTEXT_CLASS.load_cert_chain(context, certfile, keyfile, password)
+    private_ssl.C_CONTEXT_CLASS.load_cert_chain(context, certfile, keyfile, password)
 
 
 def _keep_apart(context: ssl.SSLContext) -> bool:
@@ -109,10 +103,10 @@ def hook_certificate_loader() -> None:
     A method of theirs is not enough: `ssl.SSLContext.load_cert_chain(context, ...)` goes past it.
     """
     global _loader_was_taken
-    for kind in _private_ssl.context_classes():
+    for kind in private_ssl.context_classes():
         if "load_cert_chain" not in vars(kind):
             # somebody who keeps the method of C can load unseen
-            _loader_was_taken |= _private_ssl.certificate_loader_was_taken()
+            _loader_was_taken |= private_ssl.certificate_loader_was_taken()
             kind.load_cert_chain = load_cert_chain
 
 
@@ -131,7 +125,7 @@ def load_cert_chain(
     if isinstance(context, GuardedContext):
         load_credentials(context, certfile, keyfile, password)
     else:
-        _private_ssl.C_CONTEXT_CLASS.load_cert_chain(context, certfile, keyfile, password)
+        private_ssl.C_CONTEXT_CLASS.load_cert_chain(context, certfile, keyfile, password)
 
 
 def _try_out(context: ssl.SSLContext, plain: type) -> None:
@@ -139,7 +133,7 @@ def _try_out(context: ssl.SSLContext, plain: type) -> None:
     connection = context.wrap_bio(
         ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="keypin.invalid"
     )
-    if not isinstance(_private_ssl.connection_of(connection), Guard):
+    if not isinstance(private_ssl.connection_of(connection), Guard):
         raise ProtectionError(
             f"{plain.__qualname__} makes its connections where keypin cannot"
             " guard them; use Pinner.create_context()"
@@ -233,10 +227,10 @@ class ContextState:
         """
         credentials = self.credentials
         if credentials is None:
-            credentials = _private_ssl.bare_context()
+            credentials = private_ssl.bare_context()
             # The messages that follow, for a callback of the program's own, and to take the
             # credentials back when a server has asked for them after the handshake
-            _private_ssl.MESSAGE_CALLBACK.__set__(credentials, self._on_message)
+            private_ssl.MESSAGE_CALLBACK.__set__(credentials, self._on_message)
             # A certificate alone in its file is sent with the issuers that the context knows.
             known = context.get_ca_certs(binary_form=True)
             if known:
@@ -267,9 +261,9 @@ class ContextState:
 
     def _make_ready(self) -> None:
         """Have what a refusal needs before one has to be made."""
-        _private_ssl.signed_cipher_suites()
+        private_ssl.signed_cipher_suites()
         if self.nothing is None:
-            self.nothing = _private_ssl.bare_context()
+            self.nothing = private_ssl.bare_context()
 
     @property
     def watches(self) -> bool:
@@ -282,12 +276,12 @@ class ContextState:
     def enable_callback(self, context: ssl.SSLContext) -> None:
         """Hear of the TLS messages of the connections that the context makes from now on."""
         if not self.is_enabled(context):
-            self._their_callback = _private_ssl.MESSAGE_CALLBACK.__get__(context)
-            _private_ssl.MESSAGE_CALLBACK.__set__(context, self._on_message)
+            self._their_callback = private_ssl.MESSAGE_CALLBACK.__get__(context)
+            private_ssl.MESSAGE_CALLBACK.__set__(context, self._on_message)
 
     def is_enabled(self, context: ssl.SSLContext) -> bool:
         """Whether our message callback is in the place of the program's."""
-        return bool(_private_ssl.MESSAGE_CALLBACK.__get__(context) == self._on_message)
+        return bool(private_ssl.MESSAGE_CALLBACK.__get__(context) == self._on_message)
 
     def watch(self, guard: Guard) -> None:
         """Let a guard hear of the messages of its handshake."""
@@ -311,7 +305,7 @@ class ContextState:
         if not goes_on:
             self._forget(guard)
             if not self._pending and self.is_enabled(context):
-                _private_ssl.MESSAGE_CALLBACK.__set__(context, self._their_callback)
+                private_ssl.MESSAGE_CALLBACK.__set__(context, self._their_callback)
         if is_open:
             # its own again, and OpenSSL calls back or not, as that says now
             connection.context = context
@@ -337,9 +331,9 @@ class ContextState:
         if not self.is_enabled(context):
             return False
         # let `ssl` wrap it on a context of its own, so that ours is never off
-        scratch: Any = _private_ssl.plain_class_of(type(context))(ssl.PROTOCOL_TLS_CLIENT)
+        scratch: Any = private_ssl.plain_class_of(type(context))(ssl.PROTOCOL_TLS_CLIENT)
         scratch._msg_callback = callback
-        self._their_callback = _private_ssl.MESSAGE_CALLBACK.__get__(scratch)
+        self._their_callback = private_ssl.MESSAGE_CALLBACK.__get__(scratch)
         return True
 
     @property
@@ -414,7 +408,7 @@ def state_of(context: ssl.SSLContext) -> ContextState:
 
 def need_message_callback() -> None:
     """Refuse to go on where Python has no message callback."""
-    if _private_ssl.MESSAGE_CALLBACK is None:
+    if private_ssl.MESSAGE_CALLBACK is None:
         raise ProtectionError(
             "this Python cannot look into a TLS handshake, so a client certificate would be"
             " shown to any server: keypin refuses to load one, and to protect a context that"
@@ -481,28 +475,28 @@ def _made(
         watches = state.watches
         if watches:
             state.enable_callback(context)
-        verified_before = _private_ssl.VERIFY_MODE.__get__(context) != ssl.CERT_NONE
-        named_before = _private_ssl.CHECK_HOSTNAME.__get__(context)
-        options = _private_ssl.OPTIONS.__get__(context)
+        verified_before = private_ssl.VERIFY_MODE.__get__(context) != ssl.CERT_NONE
+        named_before = private_ssl.CHECK_HOSTNAME.__get__(context)
+        options = private_ssl.OPTIONS.__get__(context)
         if may_renegotiate or options & NO_RENEGOTIATION:
             connection = make()
-            renegotiates = not _private_ssl.OPTIONS.__get__(context) & NO_RENEGOTIATION
+            renegotiates = not private_ssl.OPTIONS.__get__(context) & NO_RENEGOTIATION
         else:
-            _private_ssl.OPTIONS.__set__(context, options | NO_RENEGOTIATION)
+            private_ssl.OPTIONS.__set__(context, options | NO_RENEGOTIATION)
             try:
                 connection = make()
             finally:  # to other hosts the context may renegotiate as before
-                options = _private_ssl.OPTIONS.__get__(context)
-                _private_ssl.OPTIONS.__set__(context, options & ~NO_RENEGOTIATION)
+                options = private_ssl.OPTIONS.__get__(context)
+                private_ssl.OPTIONS.__set__(context, options & ~NO_RENEGOTIATION)
             renegotiates = not options & NO_RENEGOTIATION
         if (may_renegotiate or not renegotiates) and watches == state.watches:
-            verified_after = _private_ssl.VERIFY_MODE.__get__(context) != ssl.CERT_NONE
-            named_after = _private_ssl.CHECK_HOSTNAME.__get__(context)
+            verified_after = private_ssl.VERIFY_MODE.__get__(context) != ssl.CERT_NONE
+            named_after = private_ssl.CHECK_HOSTNAME.__get__(context)
             return connection, verified_before and verified_after, named_before and named_after
     raise ProtectionError("another thread keeps changing the TLS context of this connection")
 
 
-IN_C = {"verify_mode": _private_ssl.VERIFY_MODE, "options": _private_ssl.OPTIONS}
+IN_C = {"verify_mode": private_ssl.VERIFY_MODE, "options": private_ssl.OPTIONS}
 
 
 AContext: Any = object  # in the end, the class that the context had
@@ -589,7 +583,7 @@ def _pinners_of(context: GuardedContext) -> tuple[Pinner, ...]:
 def _set_inherited(context: GuardedContext, name: str, value: object) -> None:
     """Set a property as the context's class before it was guarded would have."""
     inherited = getattr(super(GuardedContext, type(context)), name)
-    if inherited is vars(_private_ssl.plain_class_of(type(context)))[name] and name in IN_C:
+    if inherited is vars(private_ssl.plain_class_of(type(context)))[name] and name in IN_C:
         # what that does, but for `ssl.SSLContext` by name, which recurses where truststore is there
         inherited = IN_C[name]
     inherited.__set__(context, value)

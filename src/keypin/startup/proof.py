@@ -11,13 +11,13 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from ._commands import interpreter_options, pins_itself
-from ._handover import NOT_PINNED
+from .commands import interpreter_options, pins_itself
+from .handover import NOT_PINNED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ._commands import Start
+    from .commands import Start
 
 if sys.platform == "win32":
     raise ImportError("only for systems that start processes as POSIX does")

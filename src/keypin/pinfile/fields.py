@@ -6,10 +6,10 @@ import re
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from .errors import HostnameError, PinFormatError, PinSetError
-from .hostnames import LONGEST_NAME, normalise_pattern
-from .pin import Pin
-from .pinset import Match, Mode, OnExpiry, Unlisted
+from ..errors import HostnameError, PinFormatError, PinSetError
+from ..hostnames import LONGEST_NAME, normalise_pattern
+from ..pin import Pin
+from ..pinset import Match, Mode, OnExpiry, Unlisted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

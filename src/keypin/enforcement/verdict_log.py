@@ -10,13 +10,13 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from .pinset import MOST_PINS, Reason
+from ..pinset import MOST_PINS, Reason
 
 if TYPE_CHECKING:
     from logging import Logger
     from types import FrameType
 
-    from .pinset import Verdict
+    from ..pinset import Verdict
 
 __all__ = ["log_approval", "log_expired_pins", "log_mismatch", "logger", "logs_approvals"]
 

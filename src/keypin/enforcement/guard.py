@@ -1,14 +1,14 @@
 """What stands between a program and a TLS connection until its server has been approved.
 
 CPython's `SSLSocket` and `SSLObject` do all their work through one attribute, `_sslobj`, the
-connection in C, which they get from their context. A guarded context (`_context`) gives them a
+connection in C, which they get from their context. A guarded context (`context`) gives them a
 `Guard` instead. It passes a handshake through, then asks the pinner; only
 when the server is approved does it step aside and leave the real object in its place, so that an
 approved connection runs the code that it would have run without keypin. A refused connection
 keeps its guard, whose every operation raises. This covers any method of any socket class, whether
 it shakes hands first or not, and whatever the caller does with the error.
 
-Which private names of `ssl` this rests on, and what was checked of them, is in `_private_ssl`.
+Which private names of `ssl` this rests on, and what was checked of them, is in `private_ssl`.
 """
 
 from __future__ import annotations
@@ -25,25 +25,19 @@ from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-from . import _private_ssl
-from ._heap import holders_of
-from .errors import (
-    APPLICATION_VERIFICATION,
-    HostnameError,
-    NoServerName,
-    PinMismatch,
-    ProtectionError,
-    UnverifiedConnection,
-)
-from .hostnames import normalise
-from .pinset import Reason, Verdict
+from ..errors import HostnameError, ProtectionError
+from ..hostnames import normalise
+from ..mismatch import APPLICATION_VERIFICATION, NoServerName, PinMismatch, UnverifiedConnection
+from ..pinset import Reason, Verdict
+from . import private_ssl
+from .heap import holders_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from ._context import ContextState
-    from .pinner import Pinner
-    from .pinset import PinSet, Rule
+    from ..pinner import Pinner
+    from ..pinset import PinSet, Rule
+    from .context import ContextState
 
 __all__ = [
     "FINISHED",
@@ -676,7 +670,7 @@ class Guard:
             return False
         suite = SESSION_ID_LENGTH + 1 + hello[SESSION_ID_LENGTH]
         number = int.from_bytes(hello[suite : suite + 2])
-        return number in _private_ssl.signed_cipher_suites()
+        return number in private_ssl.signed_cipher_suites()
 
     def _give_credentials(self) -> None:
         credentials = self._state.credentials
@@ -757,7 +751,7 @@ class Guard:
         if connection.session_reused:
             leaf = connection.getpeercert(True)
             return (self._state.recall(leaf) if leaf else None) or ()
-        self._chain = self._state.remember(_private_ssl.verified_chain(connection))
+        self._chain = self._state.remember(private_ssl.verified_chain(connection))
         return self._chain
 
     def _verdict_by_names(self, pins: PinSet, host: str, version: int | None) -> Verdict:
@@ -770,7 +764,7 @@ class Guard:
         verdict = pins.unlisted_verdict(host)
         if connection is None:
             return verdict
-        rules = pins.rules_for_certificate(_private_ssl.leaf_fields(connection))
+        rules = pins.rules_for_certificate(private_ssl.leaf_fields(connection))
         for name, rule in rules.items():
             verdict = self._verdict_of(rule, name, version, check_name=False)
             if not verdict.matched:
@@ -811,12 +805,12 @@ class Guard:
             if chain is None:
                 return rule.refusal(host, Reason.UNKNOWN_SESSION)
         else:
-            chain = self._state.remember(_private_ssl.verified_chain(connection))
+            chain = self._state.remember(private_ssl.verified_chain(connection))
         try:
             if connection.session_reused:
                 _check_date(connection.getpeercert())
             if chain and check_name:
-                fields = partial(_private_ssl.leaf_fields, connection)
+                fields = partial(private_ssl.leaf_fields, connection)
                 self._state.check_name(host, chain[0], fields)
         except ssl.SSLCertVerificationError as error:
             if rule.mode == "enforce":

@@ -12,9 +12,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from . import _commands, _inheritance, _proof
-from ._inheritance import OURS
-from .errors import ProcessRefused
+from ..errors import ProcessRefused
+from . import commands, inheritance, proof
+from .inheritance import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -65,7 +65,7 @@ def _putenv(original: Any, name: Any, value: Any, /) -> None:
     """Set a variable; what hands the pins on stays part of it."""
     key, text = os.fsdecode(name), os.fsdecode(value)
     if key in OURS:
-        value = _inheritance.wanted({**_environment, key: text}, _pins)[key]
+        value = inheritance.wanted({**_environment, key: text}, _pins)[key]
     original(name, value)
     _environment[key] = text
 
@@ -76,7 +76,7 @@ def _unsetenv(original: Any, name: Any, /) -> None:
     if key in OURS:
         without = _environment.copy()
         without.pop(key, None)
-        _originals["putenv"](key, _inheritance.wanted(without, _pins)[key])
+        _originals["putenv"](key, inheritance.wanted(without, _pins)[key])
     else:
         original(name)
     _environment.pop(key, None)
@@ -122,16 +122,16 @@ def _admit(
         seen = _environment.copy()
     else:
         seen = {os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()}
-    seen.update(_inheritance.wanted(seen, _pins))
+    seen.update(inheritance.wanted(seen, _pins))
     command = [os.fsdecode(program), *map(os.fsdecode, arguments[1:])]
     name = os.fsdecode(arguments[0]) if arguments else None
-    starts, reason = _commands.examine(command, seen, os.fsdecode(folder), name)
-    if reason is None and (starts or _inheritance.refusing_folder() is None):
-        reason = _inheritance.missing()
+    starts, reason = commands.examine(command, seen, os.fsdecode(folder), name)
+    if reason is None and (starts or inheritance.refusing_folder() is None):
+        reason = inheritance.missing()
         if reason is None and user is not None:
             reason = _unreadable_by(user, groups or ())
     if reason is None:
-        reason = _proof.find_unpinned(starts, _originals["posix_spawn"])
+        reason = proof.find_unpinned(starts, _originals["posix_spawn"])
     if reason is not None:
         raise _refusal(reason)
     return seen, bool(starts)
@@ -142,10 +142,10 @@ def _refusal(reason: str) -> ProcessRefused:
 
 
 def _unreadable_by(user: int, groups: Iterable[int]) -> str | None:
-    if _inheritance.is_readable_by(user, groups):
+    if inheritance.is_readable_by(user, groups):
         return None
     return (
-        f"the user {user} cannot read what would pin it ({_inheritance.HOME}): install keypin where"
+        f"the user {user} cannot read what would pin it ({inheritance.HOME}): install keypin where"
         " that user can read it"
     )
 
@@ -212,9 +212,9 @@ def _checked_afterwards(prepare: Callable[[], Any], starts_interpreter: bool) ->
     @functools.wraps(prepare)
     def prepare_and_check() -> None:
         prepare()
-        refusing = _inheritance.refusing_folder()
+        refusing = inheritance.refusing_folder()
         if starts_interpreter or refusing is None or not os.access(refusing, os.X_OK):
-            reason = _inheritance.missing()
+            reason = inheritance.missing()
             if reason is not None:
                 raise _refusal(reason)
 
@@ -240,7 +240,7 @@ def _posix_spawnp(
     original: Any, path: Any, argv: Sequence[Any], env: Mapping[Any, Any] | None, /, **more: Any
 ) -> Any:
     # it is looked for by the variable PATH of this process, not by the new one's
-    program = _commands.look_up(os.fsdecode(path), _environment) or path
+    program = commands.look_up(os.fsdecode(path), _environment) or path
     return original(path, argv, _spawned(program, argv, env, more), **more)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING, Any, Final
 
-from . import _private_ssl
+from . import private_ssl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,12 +23,12 @@ def client_connections() -> Iterator[Any]:
         gc.unfreeze()
     # They refer to their class. Not gc.get_objects(): whoever holds all objects holds the tuples,
     # too, that other threads are just making, and CPython makes those fail then (SystemError).
-    referrers = gc.get_referrers(_private_ssl.CONNECTION_CLASS)
+    referrers = gc.get_referrers(private_ssl.CONNECTION_CLASS)
     # Whatever is frozen is never collected, so only for a program that has done so itself.
     if frozen > FROZEN_AT_START:
         gc.freeze()
     for found in referrers:
-        if type(found) is _private_ssl.CONNECTION_CLASS and not found.server_side:
+        if type(found) is private_ssl.CONNECTION_CLASS and not found.server_side:
             yield found
 
 

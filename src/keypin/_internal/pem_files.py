@@ -8,7 +8,7 @@ import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ._text import cut
+from .text import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,7 +97,7 @@ def _named(certificates: File | None, key: File | None = None) -> Iterator[None]
 
 def _problem(error: ssl.SSLError, certificates: File, key: File | None) -> str:
     """What is wrong with the files that OpenSSL could not use."""
-    from ._other_formats import mend, recognise
+    from .other_formats import mend, recognise
 
     data, name = _content(certificates), _shown(certificates)
     reason = (error.reason or str(error)).replace("_", " ").lower()

@@ -14,7 +14,7 @@ from functools import lru_cache
 from io import FileIO  # not open: eventlet puts another one into builtins
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ._inheritance import BOOTSTRAP, EXECUTABLE, OURS, PATH, PINS, is_own_interpreter
+from .inheritance import BOOTSTRAP, EXECUTABLE, OURS, PATH, PINS, is_own_interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

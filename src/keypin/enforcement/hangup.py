@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ._heap import holders_of
+from .heap import holders_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ._toml_spans import CannotFollow, read_spans
+from .toml_spans import CannotFollow, read_spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._toml_spans import Path
+    from .toml_spans import Path
 
 __all__ = ["json_lines", "toml_lines"]
 

@@ -11,9 +11,10 @@ import functools
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from . import _handover, _uncovered
-from ._process import in_main_interpreter, installed
-from .errors import ProtectionError
+from ..enforcement import uncovered
+from ..enforcement.process import in_main_interpreter, installed
+from ..errors import ProtectionError
+from . import handover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,7 +66,7 @@ class Pins:
     """What unpickles by putting the pins in force that hold when it is pickled."""
 
     def __reduce__(self) -> tuple[Callable[..., None], tuple[str, dict[str, object]]]:
-        return exec, _handover.at_once()
+        return exec, handover.at_once()
 
 
 def _get_preparation_data(original: Any, /, *arguments: Any, **more: Any) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def _spawnv_passfds(original: Any, path: Any, args: Sequence[Any], passfds: Any)
         return original(path, args, passfds)
     import tempfile
 
-    source, names = _handover.at_once()
+    source, names = handover.at_once()
     text = f"exec({source!r}, {names!r})".encode()
     with tempfile.TemporaryFile() as file:  # an argument must not be that long
         file.write(text)
@@ -111,11 +112,11 @@ def _give_pins(interpreter: Any) -> None:
         number = int(interpreter)
     except (TypeError, ValueError):
         return  # the error is for the function itself to raise
-    pins = _handover.current()
+    pins = handover.current()
     if _given.get(number, b"") == pins or number == int(_main(module)):
         return
     run = getattr(module.run_string, ORIGINAL, module.run_string)
-    failure = run(interpreter, _handover.before_tls(pins, _telling_names()))
+    failure = run(interpreter, handover.before_tls(pins, _telling_names()))
     if failure is not None:  # before 3.13 it is raised
         raise ProtectionError(f"the pins do not reach subinterpreter {number}: {failure}")
     _given[number] = pins
@@ -142,13 +143,13 @@ def _main(module: Any) -> Any:
 def _run_new(original: Any, /, code: Any, *arguments: Any, **more: Any) -> Any:
     """Run code in a subinterpreter that is made for it, and ends with it."""
     if isinstance(code, str) and installed():
-        code = f"{_handover.before_tls(_handover.current(), _telling_names())}\n{code}"
+        code = f"{handover.before_tls(handover.current(), _telling_names())}\n{code}"
     return original(code, *arguments, **more)
 
 
 def _telling_names() -> list[str]:
     """The modules by whose import an interpreter begins to need pins."""
-    return ["ssl", "keypin", *WATCHED, *_uncovered.WATCHED]
+    return ["ssl", "keypin", *WATCHED, *uncovered.WATCHED]
 
 
 # The hooks

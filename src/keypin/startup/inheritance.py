@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from io import FileIO  # not open: eventlet puts another one into builtins
 from typing import TYPE_CHECKING, Final
 
-from .errors import ProtectionError
+from ..errors import ProtectionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping, Sequence
@@ -42,7 +42,7 @@ PACKAGES: Final = "KEYPIN_PACKAGES"
 PATH: Final = "PYTHONPATH"
 OURS: Final = (PINS, PACKAGES, PATH)
 
-HOME: Final = os.path.dirname(os.path.abspath(__file__))
+HOME: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BOOTSTRAP: Final = os.path.join(HOME, "_bootstrap")
 """the folder of the sitecustomize that pins a process before its program begins"""
 NEEDED: Final = (

@@ -22,16 +22,16 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from ._guard import LOCK, error_for
-from .errors import ProtectionError, UncoveredClient
+from ..errors import ProtectionError, UncoveredClient
+from .guard import LOCK, error_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
     from types import FrameType, ModuleType
 
-    from .pinner import Pinner
-    from .pinset import Verdict
+    from ..pinner import Pinner
+    from ..pinset import Verdict
 
 __all__ = ["UNCOVERED", "Uncovered", "look_around", "unwatch", "watch"]
 
@@ -208,7 +208,7 @@ BEFORE: Final = "_keypin_before"
 
 # Files that stand between a program's line and the warning about it
 PASSED_THROUGH: Final = (
-    os.path.dirname(__file__) + os.sep,
+    os.path.dirname(os.path.dirname(__file__)) + os.sep,
     contextlib.__file__,
     importlib.__file__,
 )

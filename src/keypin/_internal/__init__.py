@@ -1,0 +1,1 @@
+"""What several packages of keypin use, and nobody else."""

@@ -1,0 +1,1 @@
+"""How pins are enforced on the connections of Python's ssl. Programs use `Pinner`."""

@@ -1,0 +1,1 @@
+"""How pins pass to the interpreters that a pinned program starts."""
