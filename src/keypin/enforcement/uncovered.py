@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from .._internal.imports import WrappedLoader, find_behind
 from ..errors import ProtectionError, UncoveredClient
 from .guard import LOCK, error_for
 
@@ -276,12 +277,10 @@ class Finder:
         """Let the loader of a watched module tell when it is executed; None for any other."""
         if name not in WATCHED and name != ssl.__name__:
             return None
-        spec = _find_behind(name, path, target)
+        spec = find_behind(self, name, path, target)
         if spec is not None and name == ssl.__name__:
             spec.loader = SameSsl(spec.loader)  # type: ignore[assignment]
-            return spec
-        # to look for a module is not to import it, so the loader has to tell
-        if spec is not None and hasattr(spec.loader, "exec_module"):
+        elif spec is not None and hasattr(spec.loader, "exec_module"):
             spec.loader = Loader(spec.loader)  # type: ignore[assignment]
         return spec
 
@@ -289,39 +288,16 @@ class Finder:
 FINDER: Final[Any] = Finder()
 
 
-def _find_behind(
-    name: str, path: Sequence[str] | None, target: ModuleType | None
-) -> ModuleSpec | None:
-    for finder in sys.meta_path.copy():
-        if finder is not FINDER and hasattr(finder, "find_spec"):
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                return spec
-    return None
+class Loader(WrappedLoader):
+    """Executes a watched module; warns before, or holds its connections after."""
 
-
-class Loader:
-    """Stands in for the loader of a watched module until it is executed."""
-
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Make the module, as its loader does."""
-        module: ModuleType | None = self._loader.create_module(spec)
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Execute the module, as its loader does; warn before, or hold its connections after."""
+    def execute(self, module: ModuleType) -> None:
+        """See the class."""
         spec: Any = module.__spec__
-        # the module and its users shall see the loader that is theirs
-        for owner, name in ((spec, "loader"), (module, "__loader__")):
-            if getattr(owner, name, None) is self:
-                setattr(owner, name, self._loader)
         library = WATCHED[spec.name]
         if _judge is not None and not library.refused and library.connection is None:
             _warn_of(library)
-        self._loader.exec_module(module)
+        super().execute(module)
         if library.connection is not None:
             _warn_when_it_connects(module, library)
         if library.refused:
@@ -331,32 +307,18 @@ class Loader:
                 # whoever can do without the library goes on without it
                 raise ImportError(str(error), name=spec.name) from error
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__.get("_loader"), name)
 
-
-class SameSsl:
-    """Stands in for the loader of `ssl`: whoever loads it again gets the one that is there.
-
-    Another would have classes without hooks.
-    """
-
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
+class SameSsl(WrappedLoader):
+    """Gives those who load `ssl` again the one that is there, whose classes have the hooks."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Give back the module that has the hooks."""
         return ssl
 
-    def exec_module(self, module: ModuleType) -> None:
+    def execute(self, module: ModuleType) -> None:
         """Leave that as it is."""
         if module is not ssl:
             raise ImportError("keypin: a second ssl module would be unpinned", name=ssl.__name__)
-        for owner, name in ((module.__spec__, "loader"), (module, "__loader__")):
-            setattr(owner, name, self._loader)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__.get("_loader"), name)
 
 
 def _warn_of(library: Uncovered) -> None:

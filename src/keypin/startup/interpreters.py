@@ -11,6 +11,7 @@ import functools
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from .._internal.imports import WrappedLoader, find_behind
 from ..enforcement import uncovered
 from ..enforcement.process import in_main_interpreter, installed
 from ..errors import ProtectionError
@@ -192,39 +193,19 @@ class InterpreterFinder:
         """Let the loader of a watched module hook it; None for any other."""
         if name not in WATCHED:
             return None
-        for finder in sys.meta_path.copy():
-            if finder is not self and hasattr(finder, "find_spec"):
-                spec = finder.find_spec(name, path, target)
-                if spec is not None and hasattr(spec.loader, "exec_module"):
-                    spec.loader = Loader(spec.loader)  # type: ignore[assignment]
-                if spec is not None:
-                    return spec
-        return None
+        spec = find_behind(self, name, path, target)
+        if spec is not None and hasattr(spec.loader, "exec_module"):
+            spec.loader = Loader(spec.loader)  # type: ignore[assignment]
+        return spec
 
 
 FINDER: Final[Any] = InterpreterFinder()
 
 
-class Loader:
-    """Stands in for the loader of a watched module until it is executed."""
+class Loader(WrappedLoader):
+    """Executes a watched module, and hooks it."""
 
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Make the module, as its loader does."""
-        module: ModuleType | None = self._loader.create_module(spec)
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Execute the module, as its loader does, and hook it."""
-        spec: Any = module.__spec__
-        # the module and its users shall see the loader that is theirs
-        for owner, name in ((spec, "loader"), (module, "__loader__")):
-            if getattr(owner, name, None) is self:
-                setattr(owner, name, self._loader)
-        self._loader.exec_module(module)
+    def execute(self, module: ModuleType) -> None:
+        """See the class."""
+        super().execute(module)
         _hook(module)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__.get("_loader"), name)
