@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from .errors import HostnameError, MissingExtra, PlainHTTPRefused, ProtectionError
-from .pinner import Pinner
+from .pinner import Pinner, pin_set_of
 from .pinset import PinSet
 
 try:
@@ -127,7 +127,8 @@ class PinningAdapter(HTTPAdapter):
         cadata: str | bytes | None = None,
         **options: Any,
     ) -> None:
-        self._begin(_pinner_of(pins), Authorities(cafile, capath, cadata))
+        pinner = pins if isinstance(pins, Pinner) else Pinner(pin_set_of(pins))
+        self._begin(pinner, Authorities(cafile, capath, cadata))
         super().__init__(**options)
 
     def _begin(self, pinner: Pinner, authorities: Authorities) -> None:
@@ -285,18 +286,6 @@ class OtherAuthorities(ProtectionError, requests.exceptions.SSLError):
 
 # what TLS to a proxy is made with; made by urllib3, because its versions differ in the fields
 _PROXY_CONFIG: Any = ProxyManager("http://proxy.invalid").proxy_config
-
-
-def _pinner_of(
-    pins: Pinner | PinSet | str | PathLike[str] | Mapping[str, Iterable[Pin | str]],
-) -> Pinner:
-    if isinstance(pins, Pinner):
-        return pins
-    if isinstance(pins, str | os.PathLike):
-        pins = PinSet.load(pins)
-    elif isinstance(pins, Mapping):
-        pins = PinSet(pins)
-    return Pinner(pins)
 
 
 def _state_of(file: str | PathLike[str]) -> tuple[int, int, int]:

@@ -326,11 +326,7 @@ def install(
         ProtectionError: see `Pinner.install`.
     """
     global _installed_here
-    if isinstance(pins, str | os.PathLike):
-        pins = PinSet.load(pins)
-    elif isinstance(pins, Mapping):
-        pins = PinSet(pins)
-    pins = _pin_set(pins)
+    pins = pin_set_of(pins)
     while True:
         first = _installed_here
         if first is not None and first in process.installed():
@@ -345,6 +341,13 @@ def install(
                     _installed_here = pinner
                     return pinner
             pinner.uninstall()  # another thread was faster, whose pinner gets the pins
+
+
+def pin_set_of(pins: str | PathLike[str] | PinSet | Mapping[str, Iterable[Pin | str]]) -> PinSet:
+    """The pin set that a path, a mapping or itself stands for; see `install`."""
+    if isinstance(pins, str | os.PathLike):
+        return PinSet.load(pins)
+    return PinSet(pins) if isinstance(pins, Mapping) else _pin_set(pins)
 
 
 def _governs(pins: PinSet, host: str | None) -> bool:

@@ -54,6 +54,23 @@ def test_a_file_in_order_is_shown_without_a_word_too_much(keypin, tmp_path):
     )
 
 
+def test_a_port_and_the_marks_of_authorities_are_shown(keypin, tmp_path):
+    pins = [PinEntry(A, key="our CA", authority="own"), PinEntry(B, authority="other")]
+    text = listed(
+        keypin,
+        tmp_path,
+        HostEntry("api.example.com", pins, port=8443),
+        HostEntry("mail.example.com", [A, B], port=2525, starttls="smtp"),
+    )
+    assert "api.example.com:8443  enforced" in text
+    assert f"{A}  our CA  own CA" in text
+    assert f"{B}  another's CA" in text
+    assert "mail.example.com:2525 (smtp)  enforced" in text
+    first, second = keypin("list", "--json").json["hosts"]
+    assert (first["port"], first["starttls"], second["starttls"]) == (8443, None, "smtp")
+    assert [pin["authority"] for pin in first["pins"]] == ["own", "other"]
+
+
 def test_defaults_hold_where_a_host_says_nothing(keypin, tmp_path):
     defaults = Defaults("report", "leaf", unlisted="refuse")
     text = listed(
@@ -130,6 +147,8 @@ def test_as_json_it_says_all_of_it(keypin, tmp_path):
     first = found["hosts"][0]
     assert {name: first[name] for name in first if name != "notes"} == {
         "name": "a.example.com",
+        "port": None,
+        "starttls": None,
         "exclude": False,
         "mode": "report",
         "match": "leaf",
@@ -142,8 +161,9 @@ def test_as_json_it_says_all_of_it(keypin, tmp_path):
                 "role": "active",
                 "key": "2026",
                 "not_before": f"{FAR:%Y-%m-%d}T00:00:00Z",
+                "authority": None,
             },
-            {"pin": str(B), "role": "backup", "key": None, "not_before": None},
+            {"pin": str(B), "role": "backup", "key": None, "not_before": None, "authority": None},
         ],
         "deny": [str(D)],
     }

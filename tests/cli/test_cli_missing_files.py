@@ -152,3 +152,8 @@ def test_a_pin_file_is_known_by_its_name_everywhere(keypin, tmp_path, command):
     assert ended.code == 65
     assert "ends in .toml or .json" in ended.error
     assert keypin(*words, "--pins", "missing.txt").code == 66
+
+
+def test_a_pin_file_in_the_place_of_a_host_is_no_host(keypin):
+    ended = keypin("check", "missing.toml")
+    assert (ended.code, "--pins" in ended.error) == (64, True)

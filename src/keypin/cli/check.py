@@ -445,6 +445,8 @@ def _refuse_strangers(where: Where, judge: Judge, targets: Iterable[Target]) -> 
 
 def _host_and_port(text: str) -> HostAndPort:
     """Read HOST[:PORT]; a port of None was not given."""
+    if text.lower().endswith((".toml", ".json")):
+        raise CommandError(ExitCode.USAGE, f"{text} is no host: a pin file is named by --pins")
     address = Address.parse(text)
     if address.starttls is not None:
         raise CommandError(

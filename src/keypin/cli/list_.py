@@ -141,7 +141,7 @@ def _write_host(
         return
     mode = MODES[host.mode or draft.defaults.mode]
     match = MATCHES[host.match or draft.defaults.match]
-    page.line((host.name, "bold"), "  ", mode, f", {match}", *_expiry(host, now))
+    page.line((host.name, "bold"), _where(host), "  ", mode, f", {match}", *_expiry(host, now))
     for entry in host.pins:
         _write_key(page, entry.role, str(entry.pin), _about(entry, now))
     for pin in host.deny:
@@ -157,8 +157,16 @@ def _write_key(page: Page, role: str, pin: str, about: str) -> None:
     page.line(*parts, f"  {about}" if about else "", indent=2)
 
 
+def _where(host: HostEntry) -> str:
+    """Where tools look for the server, if it is not port 443."""
+    port = "" if host.port is None else f":{host.port}"
+    return port if host.starttls is None else f"{port} ({host.starttls})"
+
+
 def _about(entry: PinEntry, now: datetime) -> str:
     told = [entry.key] if entry.key else []
+    if entry.authority is not None:
+        told.append("own CA" if entry.authority == "own" else "another's CA")
     if entry.not_before is not None and entry.not_before > now:
         told.append(f"from {entry.not_before:%Y-%m-%d}")
     return "  ".join(told)
@@ -198,6 +206,8 @@ def _host_as_json(
     rule = host.rule(draft.defaults)
     return {
         "name": host.name,
+        "port": host.port,
+        "starttls": host.starttls,
         "exclude": False,
         "mode": rule.mode,
         "match": rule.match,
@@ -210,6 +220,7 @@ def _host_as_json(
                 "role": entry.role,
                 "key": entry.key,
                 "not_before": _moment(entry.not_before),
+                "authority": entry.authority,
             }
             for entry in host.pins
         ],
