@@ -333,6 +333,16 @@ def test_a_mismatch_made_anew_of_its_arguments_is_of_the_same_kind(kind, rounds)
 
 
 @every_mismatch
+@pytest.mark.parametrize("args", [(), ("a text",), (1, "before it: ", "more")])
+def test_a_mismatch_whose_arguments_a_library_has_changed_can_be_pickled(kind, args) -> None:
+    error = kind(VERDICT)
+    error.args = args
+    for again in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert type(again) is kind
+        assert again.verdict == VERDICT
+
+
+@every_mismatch
 def test_a_mismatch_is_shown_in_one_line(kind) -> None:
     """Libraries put the representation of an error into texts of their own."""
     error = kind(VERDICT)
@@ -376,6 +386,7 @@ def test_every_error_can_be_made_anew_of_its_arguments(error) -> None:
         copy.copy(error),
         copy.deepcopy(error),
         pickle.loads(pickle.dumps(error)),
+        type(error)(*json.loads(json.dumps(error.args))),
     ):
         assert type(again) is type(error)
         assert str(again) == str(error)

@@ -89,7 +89,8 @@ class PinFileError(PinSetError):
 
     def __init__(self, name: str | None, problems: Iterable[PinFileProblem]) -> None:
         self.name = name
-        self.problems = tuple(problems)
+        # JSON, as Celery sends arguments, has lists only
+        self.problems = tuple(PinFileProblem(*problem) for problem in problems)
         first = self.problems[0]
         self.line, self.key = first.line, first.key
         super().__init__(name, self.problems)

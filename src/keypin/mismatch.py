@@ -65,8 +65,8 @@ class PinMismatch(KeypinError, ssl.SSLCertVerificationError):
 
     def __reduce__(self) -> tuple[type[PinMismatch], tuple[object, ...]]:
         # one that was made of a text has nothing but that
-        has_verdict = self.args[1] == self.verdict.report()
-        return type(self), (self.verdict if has_verdict else self.args[1],)
+        is_text = self.verdict.reason is Reason.ONLY_TEXT
+        return type(self), (str(self) if is_text else self.verdict,)
 
 
 class NoServerName(PinMismatch):

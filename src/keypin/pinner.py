@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import ssl
-import threading
 import weakref
 from collections.abc import Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, cast
 
 from ._internal.pem_files import trusting_context
@@ -19,7 +19,7 @@ from .enforcement.verdict_log import (
     log_approval,
     log_expired_pins,
     log_mismatch,
-    logger,
+    log_observer_error,
     logs_approvals,
 )
 from .errors import HostnameError, PinSetError, ProtectionError
@@ -50,7 +50,8 @@ class Pinner:
         on_verdict: called with every `Verdict`, good and bad, once per connection and again when
             `replace` turns an open connection away; in the thread of the connection, between its
             handshake and its first byte, so it should be quick. What it raises is logged and goes
-            no further. It is not told of connections that it makes itself.
+            no further. It is not told of connections that it makes itself, or in asyncio's tasks
+            that it starts.
 
     Every method may be called from any thread. A pinner cannot be copied or pickled: its pin set
     can.
@@ -66,7 +67,6 @@ class Pinner:
         self._pins = _pin_set(pins)
         self._name = name
         self._on_verdict = on_verdict
-        self._observing: set[int] = set()  # threads inside of `on_verdict`
         # by their own identity, for as long as they are needed
         self._guards: dict[int, weakref.ref[Guard]] = {}
         self._expiry_told: set[Rule] = set()
@@ -280,15 +280,15 @@ class Pinner:
 
     def _tell(self, verdict: Verdict) -> None:
         self._log(verdict)
-        thread = threading.get_ident()
-        if self._on_verdict is not None and thread not in self._observing:
-            self._observing.add(thread)
+        observing = _observing.get()
+        if self._on_verdict is not None and self not in observing:
+            token = _observing.set((*observing, self))
             try:
                 self._on_verdict(verdict)
             except Exception:  # noqa: BLE001 - an observer must not break a connection
-                logger().exception("on_verdict raised; the connection is not affected")
+                log_observer_error(verdict)
             finally:
-                self._observing.discard(thread)
+                _observing.reset(token)
 
     def _log(self, verdict: Verdict) -> None:
         if not verdict.matched:
@@ -299,6 +299,9 @@ class Pinner:
             self._expiry_told.add(verdict.rule)
             log_expired_pins(verdict)
 
+
+_observing: ContextVar[tuple[Pinner, ...]] = ContextVar("keypin_observing", default=())
+"""Whose `on_verdict` is being called; asyncio's tasks have this from who made them."""
 
 _installed_here: Pinner | None = None
 """What `install` has installed last."""
@@ -361,11 +364,12 @@ def _governs(pins: PinSet, host: str | None) -> bool:
 
 
 def _governs_the_same(before: PinSet, after: PinSet) -> bool:
-    """Whether no host can be governed now that was not before."""
-    if before.unlisted != after.unlisted or len(before) != len(after):
-        return False
-    excluded = {rule.host: rule.exclude for rule in before.rules}
-    return all(excluded.get(rule.host) is rule.exclude for rule in after.rules)
+    """Whether what one set passed over cannot be governed, or refused, by the other."""
+    return before.unlisted == after.unlisted and _what_they_do(before) == _what_they_do(after)
+
+
+def _what_they_do(pins: PinSet) -> dict[str | None, tuple[bool, str, bool]]:
+    return {rule.host: (rule.exclude, rule.mode, bool(rule.deny)) for rule in pins.rules}
 
 
 def _working(context: ssl.SSLContext) -> ssl.SSLContext:

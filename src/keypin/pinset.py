@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Self
 
-__all__ = ["PinSet", "Reason", "Rule", "Verdict"]
+__all__ = ["PinSet", "Reason", "Rule", "Verdict", "strictest"]
 
 Match = Literal["chain", "leaf"]
 Mode = Literal["enforce", "report"]
@@ -534,6 +534,11 @@ class PinSet(Immutable):
         hosts = [rule.host or "every host" for rule in self.rules[:3]]
         more = f" and {len(self) - 3} more" if len(self) > 3 else ""
         return f"<PinSet {', '.join(hosts) or 'empty'}{more}, unlisted={self.unlisted!r}>"
+
+
+def strictest(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """The first that refuses, else the first that only reports, else the first; None of none."""
+    return min(verdicts, key=lambda verdict: (verdict.accepted, verdict.matched), default=None)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import logging.handlers
 import queue
@@ -48,6 +49,7 @@ def right_server(version):
 
 @pytest.fixture
 def log(caplog):
+    gc.collect()  # connections that other tests left behind are found, and told of, as well
     caplog.set_level(logging.DEBUG, logger="keypin")
     return caplog
 
@@ -524,3 +526,160 @@ def test_an_observer_that_connects_to_a_pinned_host_is_not_told_of_that(mode, wr
         with suppress(PinMismatch):
             connect(context, wrong_server).close()
         assert len(heard) == count
+
+
+# Handlers and observers of other kinds
+
+
+def raising(_):
+    raise ValueError("the handler's own trouble")
+
+
+@pytest.fixture(params=["handler", "filter"])
+def raising_log(request):
+    logger = logging.getLogger("keypin")
+    handler = logging.Handler()
+    handler.emit = raising
+    if request.param == "filter":
+        handler.addFilter(raising)
+    logger.addHandler(handler)
+    yield
+    logger.removeHandler(handler)
+
+
+def test_a_handler_that_raises_changes_nothing(raising_log, wrong_server, capsys):
+    with connect(trusting(pinner_for(pinned(), mode="report")), wrong_server) as connection:
+        assert exchange(connection).startswith(b"HTTP/1.1 200")
+    assert "the handler's own trouble" in capsys.readouterr().err
+    with pytest.raises(PinMismatch):
+        connect(trusting(pinner_for(pinned())), wrong_server)
+
+
+def test_a_handler_that_raises_keeps_no_pins_from_coming_into_force(raising_log, wrong_server):
+    plain = ssl.create_default_context(cadata=authority().pem)
+    with connect(plain, wrong_server), pinner_for(pinned()).installed() as pinner:
+        pinner.replace(pins_for(issuing()))
+        with connect(plain, wrong_server) as connection:
+            pinner.replace(pins_for(pinned()))
+            with pytest.raises(PinMismatch):
+                connection.send(b"x")
+
+
+def test_a_handler_that_raises_hides_no_verdict_from_observers(raising_log, wrong_server):
+    heard = []
+    pinner = Pinner(pins_for(pinned(), mode="report"), on_verdict=heard.append)
+    connect(trusting(pinner), wrong_server).close()
+    assert [verdict.reason for verdict in heard] == [Reason.NO_MATCH]
+
+
+@pytest.mark.parametrize("listener", ["handler", "observer"])
+@pytest.mark.parametrize("mode", ["enforce", "report"])
+def test_a_task_of_asyncio_that_a_listener_makes_to_connect_ends(listener, mode, wrong_server):
+    told = []
+
+    async def send():
+        with suppress(PinMismatch):
+            _, writer = await asyncio.open_connection(
+                *wrong_server.address, ssl=context, server_hostname=HOST
+            )
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    def tell(what):
+        told.append(asyncio.get_running_loop().create_task(send()))
+        assert len(told) < 50, "without end"
+
+    async def talk():
+        await send()
+        done = 0
+        while done < len(told):
+            await told[done]
+            done += 1
+
+    handler = logging.NullHandler()
+    handler.handle = tell
+    pinner = Pinner(pins_for(pinned(), mode=mode), on_verdict=tell)
+    if listener == "handler":
+        pinner = pinner_for(pinned(), mode=mode)
+        logging.getLogger("keypin").addHandler(handler)
+    context = trusting(pinner)
+    try:
+        asyncio.run(talk())
+    finally:
+        logging.getLogger("keypin").removeHandler(handler)
+    assert len(told) == 1
+
+
+def test_an_observer_that_raises_beside_a_queue_that_sends_ends(wrong_server):
+    context = trusting(Pinner(pins_for(pinned(), mode="report"), on_verdict=raising))
+    sending = Sending(context, wrong_server)
+    handler, end = by_queue(sending)
+    logger = logging.getLogger("keypin")
+    logger.addHandler(handler)
+    try:
+        connect(context, wrong_server).close()
+    finally:
+        end()
+        logger.removeHandler(handler)
+    assert sending.sent == 2
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+def test_an_observer_that_stops_the_program_approves_nothing(stop, wrong_server):
+    def observe(verdict):
+        raise stop
+
+    context = trusting(Pinner(pins_for(pinned()), on_verdict=observe))
+    with connect(context, wrong_server, do_handshake_on_connect=False) as connection:
+        with pytest.raises(stop):
+            connection.do_handshake()
+        with pytest.raises(PinMismatch):
+            connection.send(b"x")
+    wrong_server.settle()
+    assert wrong_server.application_bytes == 0
+
+
+# Servers that no pins can be held to
+
+
+def lenient(*, check_name):
+    """A program's context that takes old and anonymous servers."""
+    context = ssl.create_default_context(cadata=authority().pem)
+    context.check_hostname = check_name
+    context.minimum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:aNULL:@SECLEVEL=0")
+    return context
+
+
+ODD_SERVERS = pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"tls": ["1.1"]}, "OLD_PROTOCOL"),
+        ({"tls": ["1.2"], "ciphers": "aNULL:@SECLEVEL=0"}, "NO_CERTIFICATE"),
+    ],
+    ids=["old", "anonymous"],
+)
+
+
+@ODD_SERVERS
+@pytest.mark.parametrize("check_name", [True, False], ids=["name checked", "not checked"])
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1:DeprecationWarning")
+def test_a_server_without_a_usable_chain_is_told_of_only(settings, reason, check_name, log):
+    context = only_reporting().protect(lenient(check_name=check_name))
+    with Server(unpinned(), **settings) as server:
+        with connect(context, server) as connection:
+            assert exchange(connection).startswith(b"HTTP/1.1 200")
+    assert [record.keypin_reason for record in log.records] == [reason]
+
+
+@ODD_SERVERS
+@pytest.mark.parametrize("host", [HOST, None])
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1:DeprecationWarning")
+def test_such_a_server_is_no_way_round_a_denied_key(settings, reason, host):
+    context = only_reporting(deny=[foreign().pin]).protect(lenient(check_name=False))
+    with Server(unpinned(), **settings) as server:
+        with pytest.raises(PinMismatch):
+            connect(context, server, server_hostname=host)
+        server.settle()
+        assert server.application_bytes == 0

@@ -177,13 +177,15 @@ class ContextState:
         self._pending: dict[int, weakref.ref[Guard]] = {}
         self._chains: Memory[bytes, tuple[bytes, ...]] = Memory()
         self._named: Memory[tuple[str, bytes], bool] = Memory()
-        self.approvals: Memory[tuple[str | None, int], Approval] = Memory()
+        # by the host, whether OpenSSL checks that the certificate is for it, and the pin set
+        self.approvals: Memory[tuple[str | None, bool, int], Approval] = Memory()
 
-    def approve(self, host: str | None, approval: Approval) -> None:
+    def approve(self, host: str | None, checks_name: bool, approval: Approval) -> None:
         """Keep an approval, if it is one and does not depend on the time."""
         verdict = approval.verdict
         if verdict.matched and (verdict.rule is None or verdict.rule.expires is None):
-            self.approvals.keep((host, id(approval.pins)), approval, sum(map(len, approval.chain)))
+            key = host, checks_name, id(approval.pins)
+            self.approvals.keep(key, approval, sum(map(len, approval.chain)))
 
     def remember(self, chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """Keep a verified chain for the sessions that begin with it.

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 from ..errors import HostnameError, ProtectionError
 from ..hostnames import normalise
 from ..mismatch import APPLICATION_VERIFICATION, NoServerName, PinMismatch, UnverifiedConnection
-from ..pinset import Reason, Verdict
+from ..pinset import Reason, Verdict, strictest
 from . import private_ssl
 from .heap import holders_of
 
@@ -113,6 +113,8 @@ class Approval(NamedTuple):
     chain: tuple[bytes, ...]
     """the same in DER"""
     verdict: Verdict
+    name_is_checked: bool = False
+    """whether the leaf was found to be for the host"""
 
 
 class Waiting:
@@ -258,6 +260,7 @@ class Guard:
         "_context",
         "_holder",
         "_interruption",
+        "_name_is_checked",
         "_outgoing",
         "_owner",
         "_pinners",
@@ -293,6 +296,7 @@ class Guard:
         self._outgoing = outgoing
         self._state = state
         self._chain: tuple[bytes, ...] | None = None
+        self._name_is_checked = False  # of its leaf, for the host
         self._interruption: BaseException | None = None
         self._watched = False  # for the messages of the handshake
         self._server_hello = b""
@@ -701,9 +705,10 @@ class Guard:
     def _verdicts(self, pins: list[PinSet], version: int | None) -> list[Verdict] | None:
         verdicts = []
         for pinner, one in zip(self._pinners, pins, strict=True):
-            known = self._state.approvals.get((self.host, id(one)))
+            known = self._state.approvals.get((self.host, self.checks_name, id(one)))
             if known is not None and known.pins is one and self._is_as_in(known, version):
                 self._chain = known.chain or self._chain
+                self._name_is_checked |= known.name_is_checked
                 verdict = known.verdict
             else:
                 verdict = self._verdict(one, version)
@@ -722,7 +727,7 @@ class Guard:
             self.verifies
             and connection is not None
             and not connection.session_reused
-            and (connection.version() in MODERN if version is None else version >= TLS_1_2)
+            and _is_modern(connection, version)
             # X509_cmp of each, which is cheaper than getting at their bytes
             and connection.get_verified_chain() == known.certificates
         )
@@ -730,46 +735,52 @@ class Guard:
     def _verdict(self, pins: PinSet, version: int | None = None) -> Verdict:
         host = None if self.host is None else _normal_form(self.host)
         if host is None:
-            return pins.nameless_verdict(self.host, self._chain_if_denied(pins))
+            return pins.nameless_verdict(self.host, self._chain_if_denied(pins, version))
         rule = pins.rule_for(host)
-        if rule is None and self.verifies and not self.checks_name:
-            return self._verdict_by_names(pins, host, version)
+        only_reports = rule is None or (rule.mode == "report" and not rule.exclude)
+        if only_reports and self.verifies and not self.checks_name:
+            return self._verdict_by_names(pins, host, rule, version)
         if rule is None or rule.exclude:
             verdict = pins.unlisted_verdict(host) if rule is None else rule.check(host, ())
-            self._state.approve(self.host, Approval(pins, None, (), verdict))
+            self._state.approve(self.host, self.checks_name, Approval(pins, None, (), verdict))
             return verdict
         verdict = self._verdict_of(rule, host, version)
         if self.verifies:
             self._remember_approval(pins, verdict)
         return verdict
 
-    def _chain_if_denied(self, pins: PinSet) -> Sequence[bytes]:
+    def _chain_if_denied(self, pins: PinSet, version: int | None) -> Sequence[bytes]:
         """The verified chain, for pins that deny keys; else, or if there is none, empty."""
         connection = self._real()
         if self._chain is not None or not (self.verifies and pins.denies) or connection is None:
             return self._chain or ()
+        if not _is_modern(connection, version):
+            return ()
         if connection.session_reused:
             leaf = connection.getpeercert(True)
             return (self._state.recall(leaf) if leaf else None) or ()
         self._chain = self._state.remember(private_ssl.verified_chain(connection))
         return self._chain
 
-    def _verdict_by_names(self, pins: PinSet, host: str, version: int | None) -> Verdict:
-        """The verdict on a host in no rule, whose certificate OpenSSL checks for no name.
+    def _verdict_by_names(
+        self, pins: PinSet, host: str, rule: Rule | None, version: int | None
+    ) -> Verdict:
+        """The verdict on a host in no rule or one that reports, if OpenSSL checks no name.
 
         The program checks it, for another name perhaps: urllib3's `assert_hostname`. So every rule
-        for a name in it must accept.
+        for a name in the certificate must accept.
         """
         connection = self._real()
-        verdict = pins.unlisted_verdict(host)
-        if connection is None:
-            return verdict
-        rules = pins.rules_for_certificate(private_ssl.leaf_fields(connection))
-        for name, rule in rules.items():
-            verdict = self._verdict_of(rule, name, version, check_name=False)
-            if not verdict.matched:
-                return verdict
-        if len(rules) < 2:
+        verdicts = [] if rule is None else [self._verdict_of(rule, host, version)]
+        # in the middle of a handshake, a server has no chain where it has no certificate
+        if connection is not None and (version is None or connection.get_verified_chain()):
+            rules = pins.rules_for_certificate(private_ssl.leaf_fields(connection))
+            verdicts += [
+                self._verdict_of(each, name, version, check_name=False)
+                for name, each in rules.items()
+            ]
+        verdict = strictest(verdicts) or pins.unlisted_verdict(host)
+        if len(verdicts) < 2:
             self._remember_approval(pins, verdict)
         return verdict
 
@@ -778,7 +789,7 @@ class Guard:
     ) -> Verdict:
         if not self.verifies:
             return rule.refusal(host, Reason.NOT_VERIFIED)
-        if self._chain is None:
+        if self._chain is None or (check_name and not self._name_is_checked):
             refusal = self._gather(host, rule, version, check_name=check_name)
             if refusal is not None:
                 return refusal
@@ -787,8 +798,9 @@ class Guard:
     def _remember_approval(self, pins: PinSet, verdict: Verdict) -> None:
         connection = self._real()
         if connection is not None and (certificates := connection.get_verified_chain()):
-            approval = Approval(pins, certificates, self._chain or (), verdict)
-            self._state.approve(self.host, approval)
+            chain, is_checked = self._chain or (), self._name_is_checked
+            approval = Approval(pins, certificates, chain, verdict, is_checked)
+            self._state.approve(self.host, self.checks_name, approval)
 
     def _gather(
         self, host: str, rule: Rule, version: int | None, *, check_name: bool
@@ -797,7 +809,7 @@ class Guard:
         connection = self._real()
         if connection is None:
             return rule.refusal(host, Reason.NO_CERTIFICATE)
-        if not (connection.version() in MODERN if version is None else version >= TLS_1_2):
+        if not _is_modern(connection, version):
             return rule.refusal(host, Reason.OLD_PROTOCOL)
         if connection.session_reused:
             leaf = connection.getpeercert(True)
@@ -816,12 +828,12 @@ class Guard:
             if rule.mode == "enforce":
                 raise
             verdict = rule.check(host, chain)
-            if verdict.reason is Reason.DENIED:
+            if verdict.reason in (Reason.DENIED, Reason.UNREADABLE_CERTIFICATE):
                 return verdict
-            expired = error.verify_code == CERTIFICATE_EXPIRED
-            reason = Reason.EXPIRED_CERTIFICATE if expired else Reason.WRONG_NAME
-            return rule.refusal(host, reason, chain)
-        self._chain = chain
+            is_old = error.verify_code == CERTIFICATE_EXPIRED
+            reason = Reason.EXPIRED_CERTIFICATE if is_old else Reason.WRONG_NAME
+            return rule.refusal(host, reason, chain, expired=verdict.expired)
+        self._chain, self._name_is_checked = chain, check_name
         return None
 
     # The states: in the way at first, then handed over or refused
@@ -1015,6 +1027,16 @@ def _raised_in_callback(
 def _waits(error: BaseException) -> bool:
     """Whether a handshake can go on after an error."""
     return isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError | TimeoutError)
+
+
+def _is_modern(connection: Any, version: int | None) -> bool:
+    """Whether a connection speaks TLS 1.2 or newer.
+
+    Args:
+        connection: in C.
+        version: as on the wire, while the handshake is not over; else None.
+    """
+    return connection.version() in MODERN if version is None else version >= TLS_1_2
 
 
 def _check_date(fields: dict[str, Any]) -> None:

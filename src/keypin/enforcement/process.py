@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import ProtectionError
-from ..pinset import Reason
+from ..pinset import Reason, strictest
 from . import private_ssl, uncovered
 from .context import (
     ContextState,
@@ -358,9 +358,9 @@ def _connection(
                     asking.append(pinner)
             elif known[1]:
                 asking.append(pinner)
-        if not asking and not private_ssl.CHECK_HOSTNAME.__get__(context):
+        if not private_ssl.CHECK_HOSTNAME.__get__(context):
             # The program may check another name than this one, which nobody knows of.
-            asking = [pinner for pinner in _pinners if pinner._pins.rules]
+            asking = [pinner for pinner in _pinners if pinner in asking or pinner._pins.rules]
         if not asking:
             return make()
         _doubt_client_certificate(context)
@@ -399,22 +399,16 @@ def search(pinner: Pinner) -> Found:
         host = connection.server_hostname
         guard = guard_of(connection, owner)  # another pinner's, or only for the credentials
         context = connection.context if guard is None else guard.context
-        verdict = None
-        if not pinner._governs(host):
-            try:
-                host = _pinned_name_of(connection, context, pinner)
-            except ValueError:  # the handshake is not over
-                if not _may_refuse_by_name(pinner, context):
-                    continue
-            else:
-                if host is None:
-                    continue
-                verdict = pinner._verdict_on_unseen(host, Reason.OPENED_BEFORE)
+        try:
+            verdict = _verdict_on_open(pinner, connection, context)
+        except ValueError:
+            verdict = None
         else:
-            verdict = pinner._verdict_on_unseen(host, Reason.OPENED_BEFORE)
-        if verdict is not None and verdict.accepted:
-            found.left.append(verdict)
-            continue
+            if verdict is None:
+                continue
+            if verdict.accepted:
+                found.left.append(verdict)
+                continue
         if guard is None:
             guard = Guard(connection, context, owner, None, state_of(context), host, False, False)
         guard.join(pinner)
@@ -440,22 +434,33 @@ def _with_owners(connections: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
             yield orphan, holder
 
 
-def _pinned_name_of(connection: Any, context: Any, pinner: Pinner) -> str | None:
-    """A pinned name that a server's certificate bears, where OpenSSL was not to check its name.
+def _verdict_on_open(pinner: Pinner, connection: Any, context: Any) -> Verdict | None:
+    """The verdict on a connection that a pinner has not seen begin; None if it is not governed.
+
+    It is governed by its server name, and, where OpenSSL was not to check that, by those that the
+    server's certificate bears.
 
     Raises:
-        ValueError: there is no certificate yet.
+        ValueError: there is no certificate yet, and it may be one to be refused.
     """
-    if context.check_hostname:
-        return None
-    fields = private_ssl.leaf_fields(connection)
-    return next(iter(pinner.pins.rules_for_certificate(fields)), None)
+    host = connection.server_hostname
+    names = [host] if pinner._governs(host) else []
+    verdicts = [pinner._verdict_on_unseen(name, Reason.OPENED_BEFORE) for name in names]
+    if not context.check_hostname and all(verdict.accepted for verdict in verdicts):
+        try:
+            names = list(pinner.pins.rules_for_certificate(private_ssl.leaf_fields(connection)))
+        except ValueError:  # the handshake is not over
+            if _may_refuse_by_name(pinner, context):
+                raise
+            names = []
+        verdicts += [pinner._verdict_on_unseen(name, Reason.OPENED_BEFORE) for name in names]
+    return strictest(verdicts)
 
 
 def _may_refuse_by_name(pinner: Pinner, context: Any) -> bool:
-    """Whether a certificate that is still to come may bear a name whose pins are enforced."""
+    """Whether a certificate that is still to come may bear a name whose pins refuse it."""
     return context.verify_mode != ssl.CERT_NONE and any(
-        rule.mode == "enforce" and not rule.exclude for rule in pinner.pins.rules
+        rule.deny or (rule.mode == "enforce" and not rule.exclude) for rule in pinner.pins.rules
     )
 
 

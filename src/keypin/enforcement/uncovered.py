@@ -263,7 +263,7 @@ def look_around() -> None:
         if library.refused:
             _hold_quic(importlib.import_module(name), library)
         elif library.connection is not None:
-            _warn_when_it_connects(sys.modules[name], library)
+            _warn_when_it_connects(importlib.import_module(name), library)
         else:
             _warn_of(library)
 

@@ -7,6 +7,7 @@ of pinned hosts are for debugging.
 from __future__ import annotations
 
 import sys
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,19 @@ if TYPE_CHECKING:
 
     from ..pinset import Verdict
 
-__all__ = ["log_approval", "log_expired_pins", "log_mismatch", "logger", "logs_approvals"]
+__all__ = [
+    "log_approval",
+    "log_expired_pins",
+    "log_mismatch",
+    "log_observer_error",
+    "logs_approvals",
+]
 
 NAME = "keypin"
 DEBUG = 10  # logging.DEBUG
+
+# Asyncio's tasks have the context of who made them, so that one that a handler makes is known.
+_is_logging: ContextVar[bool] = ContextVar("keypin_is_logging", default=False)
 
 
 @cache
@@ -60,16 +70,39 @@ def log_expired_pins(verdict: Verdict) -> None:
         _log(logger().error, verdict, text)
 
 
+def log_observer_error(verdict: Verdict) -> None:
+    """Tell of the exception that an observer has raised, in its handler."""
+    _log(logger().exception, verdict, "on_verdict raised; the connection is not affected")
+
+
 def _log(log: Any, verdict: Verdict, text: str) -> None:
-    if not _is_handling_own_record():
+    """Log a verdict; handlers and filters that raise change nothing for the connection."""
+    if _is_logging.get() or _is_handling_own_record():
+        return
+    token = _is_logging.set(True)
+    try:
         log("%s", text, extra=_fields(verdict))
+    except Exception:  # noqa: BLE001 - whatever the program's own handlers raise
+        _show_error()
+    finally:
+        _is_logging.reset(token)
+
+
+def _show_error() -> None:
+    """Print what a handler has raised, as `logging.Handler.handleError` does."""
+    import logging
+    import traceback
+
+    if logging.raiseExceptions and sys.stderr is not None:
+        traceback.print_exc()
 
 
 def _is_handling_own_record() -> bool:
-    """Whether this thread is handling a record of keypin, and has connected to do so.
+    """Whether this thread is handling a record of keypin later, and has connected to do so.
 
     A handler that sends over TLS would make a record for each record, without end. Whatever its
-    class, it is called by `logging`, in the thread that logs or in that of a queue's listener.
+    class, `logging` calls it: where the record is made, or when a buffer is full, or in the thread
+    of a queue's listener.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
