@@ -25,6 +25,7 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import socket
 import ssl
@@ -100,6 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    logging.getLogger("keypin").addHandler(logging.NullHandler())  # refusals are meant
     parser.add_argument("--handshakes", type=int, default=HANDSHAKES, metavar="N")
     parser.add_argument("--trace", action="store_true", help="use tracemalloc; much slower")
     arguments = parser.parse_args()

@@ -1212,7 +1212,7 @@ def test_the_schema_accepts_what_keypin_reads(text: str) -> None:
 
 
 def test_the_schema_names_every_key_and_word_that_keypin_reads() -> None:
-    fields = keypin.pinfile.field
+    fields = keypin.pinfile.fields
     definitions = SCHEMA["$defs"]
     assert list(SCHEMA["properties"]) == list(fields.FILE)
     assert list(SCHEMA["properties"]["defaults"]["properties"]) == list(fields.DEFAULTS)
@@ -1543,7 +1543,7 @@ def test_a_file_that_is_too_large_is_not_read(
 ) -> None:
     path = tmp_path / "pins.toml"
     path.write_text(EXAMPLE)
-    monkeypatch.setattr(keypin.pinfile, "LARGEST_FILE", len(EXAMPLE) - 1)
+    monkeypatch.setattr(keypin.pinfile.file, "LARGEST_FILE", len(EXAMPLE) - 1)
     with pytest.raises(PinFileError, match="larger than"):
         PinSet.load(path)
 

@@ -672,7 +672,7 @@ def test_what_was_written_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None
     text = HEAD + f"pins = [{A}]\n"
     draft = read_draft(text, "toml", "pins.toml")
     new = with_host(draft, 0, changed(draft.hosts[0], pins=[*draft.hosts[0].pins, NEW]))
-    monkeypatch.setattr(_toml_text, "_pin_shape", lambda _: str(PINS[5]))
+    monkeypatch.setattr(_toml_text, "pin_shape", lambda _: str(PINS[5]))
     with pytest.raises(CannotRewrite, match="edited by hand"):
         rewrite(text, "toml", "pins.toml", new)
 

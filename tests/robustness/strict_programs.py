@@ -7,11 +7,14 @@ somebody forgot is complained of. `BEGIN` comes first in each.
 from __future__ import annotations
 
 BEGIN = """
-import asyncio, contextlib, gc, os, socket, ssl, sys, urllib.request
+import asyncio, contextlib, gc, logging, os, socket, ssl, sys, urllib.request
 from urllib.parse import urlsplit
 
 import keypin
 from keypin import Pinner, PinSet
+
+# refusals would be told of on standard error
+logging.getLogger("keypin").addHandler(logging.NullHandler())
 
 RIGHT, WRONG = os.environ["RIGHT"], os.environ["WRONG"]
 CA, ME = os.environ["CA"], os.environ["ME"]

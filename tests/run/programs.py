@@ -28,7 +28,10 @@ BOOTSTRAP = Path(keypin.__file__).parent / "_bootstrap"
 HOOK = Path(__file__).parents[2] / "src" / "keypin.pth"
 
 PROGRAM = """
-import os, urllib.error, urllib.request
+import logging, os, urllib.error, urllib.request
+
+# refusals would be told of on standard error
+logging.getLogger("keypin").addHandler(logging.NullHandler())
 
 def request(name):
     try:

@@ -81,11 +81,12 @@ def test_the_pin_file_is_pins_toml_unless_another_is_named(scene, bare):
 
 
 def test_in_report_mode_mismatches_pass_and_are_told_of(scene, bare):
+    logging = "import logging, program; logging.basicConfig(); print(program.requests())"
     done = scene.start(
-        *(*KEYPIN, "--report", "--", bare, scene.program), environment=scene.environment
+        *(*KEYPIN, "--report", "--", bare, "-c", logging), environment=scene.environment
     )
     assert done.stdout == f"{UNPINNED}\n"
-    assert "localhost" in done.stderr
+    assert "in report mode, let localhost" in done.stderr
     assert str(unpinned().pin) in done.stderr
     # a process below it, and a run inside, are in that mode, too
     below = """
