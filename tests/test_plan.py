@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from keypin import Pin
 from keypin.pinfile import Defaults, HostEntry, PinEntry, PinFile
 from keypin.planning import Impossible, Policy, Start, make_plan
-from keypin.planning.advice import ways_out
+from keypin.planning.advice import alternatives
 from keypin.planning.clients import (
     Service,
     Version,
@@ -334,7 +334,7 @@ def test_a_certificate_that_has_expired_is_no_start():
 
 
 def test_every_way_out_was_tried_and_works():
-    ways = ways_out(NEW_KEYS, Start.anew(FIRST), LAST)
+    ways = alternatives(NEW_KEYS, Start.anew(FIRST), LAST)
     assert [way.options for way in ways] == [
         "--reuse-key", "--keys-ahead 3", "--renew-before 38d --hold 37d"
     ]  # fmt: skip
@@ -342,7 +342,7 @@ def test_every_way_out_was_tried_and_works():
 
 
 def test_a_way_out_that_does_not_work_is_not_offered():
-    ways = ways_out(replace(NEW_KEYS, adoption=60), Start.anew(FIRST), LAST)
+    ways = alternatives(replace(NEW_KEYS, adoption=60), Start.anew(FIRST), LAST)
     assert [way.options for way in ways] == ["--reuse-key", "--keys-ahead 4"]
 
 
@@ -350,7 +350,7 @@ def test_a_way_out_that_leaves_one_trouble_of_two_is_not_offered():
     policy = Policy(adoption=30, lifetime=47, rotate="renewal", keys_ahead=2)
     plan = plan_of(file_of(OLD, NEXT), policy, older=[file_of(OLD, version=6)])
     assert plan.refusals
-    [way] = ways_out(policy, plan.start, LAST)
+    [way] = alternatives(policy, plan.start, LAST)
     assert "later" in way.what
 
 
@@ -432,7 +432,7 @@ def test_a_file_published_too_late_for_its_date_breaks_the_clients_with_the_olde
     assert (refusal.version, refusal.key) == ("version 6", "next")
     assert (refusal.first, refusal.last) == (day(20), day(28))
     assert first_break(plan).startswith("Clients with version 6 break on 2026-12-11")
-    [way] = ways_out(late, plan.start, LAST)
+    [way] = alternatives(late, plan.start, LAST)
     assert way.what.startswith("let the pin file's keys go into service later: next on 2026-12-20")
 
 

@@ -188,7 +188,7 @@ def test_from_the_first_certificate_to_the_revocation_of_a_lost_key(site, keypin
         assert site.comes_to_show(spare)
         clients.reach(release_1)
         clients.is_refused(without_backup)
-        keypin("promote", HOST, "spare", "--against", release_1)
+        keypin("promote", HOST, "spare", "--older-pins", release_1)
         keypin("backup-key", "next spare", "--host", HOST)
         release_2 = release("release-2")
         clients.reach(release_1, release_2)

@@ -49,7 +49,7 @@ class Adapter:
         own_certificate: more words of the command, for a client with a certificate of its own.
         has_own_certificate: whether it has that in every scenario, and not only in those about it.
         uses_proxy: whether it takes the proxy that the environment names.
-        disclaims: what it does not claim to do, in the words of the scenarios.
+        unclaimed: what it does not claim to do, in the words of the scenarios.
         lacking: what it needs and this machine has not; None if it can be run.
     """
 
@@ -60,7 +60,7 @@ class Adapter:
     own_certificate: tuple[str, ...] = OWN_CERTIFICATE
     has_own_certificate: bool = False
     uses_proxy: bool = True
-    disclaims: frozenset[str] = frozenset()
+    unclaimed: frozenset[str] = frozenset()
     lacking: str | None = None
 
 
@@ -97,7 +97,7 @@ def _of_keypin() -> list[Adapter]:
                 *("--certificates", "{certificates}"),
             ),
             has_own_certificate=True,
-            disclaims=NO_PIN_FILE | ONE_PIN_FOR_ALL,
+            unclaimed=NO_PIN_FILE | ONE_PIN_FOR_ALL,
         )
     ]
     for library in ("requests", "httpx2", "aiohttp", "urllib3", "ssl"):
@@ -112,7 +112,7 @@ def _of_keypin() -> list[Adapter]:
                     f"keys of the verified chain; {how}",
                     _python(f"keypin_{library}.py", mode, "--pins", "{pins}"),
                     has_own_certificate=True,
-                    disclaims=LACKS[library],
+                    unclaimed=LACKS[library],
                 )
             )
     return found
@@ -126,14 +126,14 @@ def _of_python() -> list[Adapter]:
             version("urllib3"),
             "the whole certificate",
             (*_python("urllib3_fingerprint.py"), *certificate),
-            disclaims=WHOLE_CERTIFICATE | NO_HTTP2,
+            unclaimed=WHOLE_CERTIFICATE | NO_HTTP2,
         ),
         Adapter(
             "requests-toolbelt FingerprintAdapter",
             version("requests-toolbelt"),
             "the whole certificate",
             (*_python("requests_toolbelt_fingerprint.py"), *certificate),
-            disclaims=WHOLE_CERTIFICATE | NO_HTTP2,
+            unclaimed=WHOLE_CERTIFICATE | NO_HTTP2,
         ),
         Adapter(
             "aiohttp Fingerprint",
@@ -141,14 +141,14 @@ def _of_python() -> list[Adapter]:
             "the whole certificate, in place of its verification",
             (*_python("aiohttp_fingerprint.py"), *certificate),
             own_certificate=(),
-            disclaims=WHOLE_CERTIFICATE | NO_HTTP2,
+            unclaimed=WHOLE_CERTIFICATE | NO_HTTP2,
         ),
         Adapter(
             "pycurl PINNEDPUBLICKEY",
             version("pycurl"),
             "the leaf's key, of one handle",
             (*_python("pycurl_pinned.py"), "--curl-pins", "{curl_pins}"),
-            disclaims=LEAF_KEY | NO_REDIRECTS,
+            unclaimed=LEAF_KEY | NO_REDIRECTS,
         ),
     ]
 
@@ -174,7 +174,7 @@ def _of_preset(preset: Preset, name: str, number: str, folder: Path) -> Adapter:
         ready.command,
         own_certificate=ready.with_certificate,
         uses_proxy=ready.takes_proxy,
-        disclaims=ready.disclaims,
+        unclaimed=ready.unclaimed,
         lacking=lacking,
     )
 

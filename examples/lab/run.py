@@ -75,7 +75,7 @@ def run(adapter: Adapter, chosen: list[Scenario], arguments: argparse.Namespace)
                 command,
                 jobs=arguments.jobs,
                 timeout=arguments.timeout,
-                disclaimed=adapter.disclaims,
+                unclaimed=adapter.unclaimed,
             )
             played += report.played
     return Column(adapter, played, inapplicable)

@@ -14,7 +14,7 @@ from .errors import KeypinError, ProtectionError
 from .pinner import Pinner
 from .pinset import PinSet
 from .startup.handover import NOT_PINNED
-from .startup.inheritance import PINS, SentPackages, named_pin_file, pass_on
+from .startup.inheritance import PINS, SentPackages, named_pin_file, propagate_pins
 
 __all__ = ["start"]
 
@@ -37,7 +37,7 @@ def start() -> None:
         # beside those that the program installs, which replace only each other
         Pinner(own.in_report_mode() if mode else own, name=f"{PINS} ({pins})").install()
         sys.meta_path.append(SentPackages)
-        pass_on(os.environ, pins)
+        propagate_pins(os.environ, pins)
         if os.name == "posix":
             from .startup import process_starts
 

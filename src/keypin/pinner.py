@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from ._internal.pem_files import trusting_context
 from .enforcement import private_ssl, process, uncovered
 from .enforcement.context import guard_context
-from .enforcement.guard import LOCK, find_revived, take_copies, wait_until_cut
+from .enforcement.guard import LOCK, find_revived, take_copies, wait_for_threads
 from .enforcement.hangup import hang_up
 from .enforcement.verdict_log import (
     log_approval,
@@ -145,7 +145,7 @@ class Pinner:
         """
         from .startup import interpreters  # only here: `import keypin` stays as fast as it is
 
-        interpreters.look_around()
+        interpreters.hook_already_imported()
         with LOCK:
             again = self in process.installed()
             interpreters.watch()
@@ -154,11 +154,11 @@ class Pinner:
             finally:
                 interpreters.unwatch_if_idle()
             if not again:  # else nothing was searched
-                self._searched = None if found.left else self._pins
+                self._searched = None if found.tolerated else self._pins
         try:
             self._settle_open_connections(found)
-            uncovered.look_around()
-            interpreters.look_around()  # for what was imported meanwhile
+            uncovered.warn_already_imported()
+            interpreters.hook_already_imported()  # for what was imported meanwhile
         except BaseException:
             self.uninstall()
             raise
@@ -205,8 +205,8 @@ class Pinner:
                     guard.refuse_undecided()
                 self._search(None)
                 raise
-        found = process.Found(refused + found.refused, found.left)
-        wait_until_cut(found.refused)
+        found = process.UnguardedConnections(refused + found.refused, found.tolerated)
+        wait_for_threads(found.refused)
         self._settle_open_connections(found)
 
     def __repr__(self) -> str:
@@ -219,29 +219,29 @@ class Pinner:
             " those of the copy. Make another one of its pin set: Pinner(pinner.pins)"
         )
 
-    def _search(self, before: PinSet | None) -> process.Found:
+    def _search(self, before: PinSet | None) -> process.UnguardedConnections:
         """Refuse connections that got past without a guard and are governed now, if there can be.
 
         Args:
             before: the pins that were in force; None if that is not known.
         """
         if self not in process.installed():
-            return process.Found([], [])
+            return process.UnguardedConnections([], [])
         searched, self._searched = self._searched, None
-        found = process.Found([], [])
+        found = process.UnguardedConnections([], [])
         if before is None or searched is not before or not _governs_the_same(before, self._pins):
             found = process.search(self)
-        if not found.left:
+        if not found.tolerated:
             self._searched = self._pins
         return found
 
-    def _settle_open_connections(self, found: process.Found) -> None:
+    def _settle_open_connections(self, found: process.UnguardedConnections) -> None:
         # without the lock: observers and loggers may have locks of their own
         hang_up([guard.owner for guard in found.refused])
         for guard in found.refused:
             if isinstance(guard.refusal, PinMismatch):
                 self._tell(guard.refusal.verdict)
-        for verdict in found.left:
+        for verdict in found.tolerated:
             self._tell(verdict)
 
     # For the hooks of the process, and the guards

@@ -23,8 +23,8 @@ import pytest
 from check_scene import HOST, NOW, at
 
 from keypin import Pin
-from keypin.checking.judgement import Judge
-from keypin.checking.live import Sighting
+from keypin.checking.judgement import FileChecker
+from keypin.checking.live import ScanResult
 from keypin.checking.reports import Report, json_report
 from keypin.checking.targets import Target
 from keypin.inspection import Inspection
@@ -429,7 +429,7 @@ def test_a_pattern_is_checked_at_its_domain_and_at_the_hosts_that_are_named(
     with Server(below) as server:
         both = (*at(server, host="example.test"), *at(server, host="www.example.test"))
         checked = check(entries, *both)
-        more = check(entries, *both, "--also", "www.example.test")
+        more = check(entries, *both, "--extra-host", "www.example.test")
         only = check(entries, *both, "www.example.test")
     assert {shown["host"] for shown in checked.servers} == {"example.test"}
     assert {shown["host"] for shown in more.servers} == {"example.test", "www.example.test"}
@@ -442,7 +442,7 @@ def test_a_pattern_of_which_no_host_was_looked_at_is_unknown(check, credential, 
         checked = check([HostEntry(pattern, [credential.pin, backup])])
         assert checked.code == 3
         assert checked.one("not-checked")["host"] == pattern
-        assert "--also" in checked.one("not-checked")["advice"]
+        assert "--extra-host" in checked.one("not-checked")["advice"]
 
 
 def test_the_domain_of_a_pattern_need_not_be_a_server_if_another_host_was_named(
@@ -452,8 +452,8 @@ def test_the_domain_of_a_pattern_need_not_be_a_server_if_another_host_was_named(
     entries = [HostEntry("**.example.invalid", [below.pin, backup])]
     with Server(below) as server:
         options = at(server, host="www.example.invalid")
-        checked = check(entries, *options, "--also", "www.example.invalid")
-        named = check(entries, *options, "--also", "example.invalid")
+        checked = check(entries, *options, "--extra-host", "www.example.invalid")
+        named = check(entries, *options, "--extra-host", "example.invalid")
     assert (checked.code, checked.one("no-address")["severity"]) == (0, "ok")
     assert (named.code, named.one("no-address")["severity"]) == (3, "unknown")
 
@@ -657,7 +657,7 @@ def test_ctrl_c_ends_it_at_once(keypin_check, entry, monkeypatch):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(live, "_look", interrupted)
+    monkeypatch.setattr(live, "_scan", interrupted)
     code, output, _ = keypin_check([entry], "--connect-to", f"{HOST}=127.0.0.1:1")
     assert (code, output.splitlines()[-1]) == (130, "1 host: 1 unknown")
 
@@ -795,12 +795,12 @@ def test_a_certificate_that_is_not_strict_der_is_a_mismatch_and_no_crash(credent
     """OpenSSL verifies encodings that pinning does not read."""
     odd = b"\x30\x80" + credential.certificate[4:] + b"\0\0"
     inspection = Inspection(HOST, 443, HOST, (odd,), (odd, issuing.certificate))
-    judge = Judge(PinFile([HostEntry(HOST, [issuing.pin])]), NOW, timedelta(days=30))
-    sighting = Sighting(Target(HOST, 443), "192.0.2.1", 443, inspection)
-    [found] = judge.judge(sighting)
+    judge = FileChecker(PinFile([HostEntry(HOST, [issuing.pin])]), NOW, timedelta(days=30))
+    result = ScanResult(Target(HOST, 443), "192.0.2.1", 443, inspection)
+    [found] = judge.judge(result)
     assert (found.severity, found.code) == ("critical", "pin-mismatch")
     assert "not strict DER" in found.text
-    report = Report(NOW, NOW, [found], sightings=[sighting])
+    report = Report(NOW, NOW, [found], results=[result])
     [shown] = json.loads(json_report(report))["servers"]
     assert [each["pin"] for each in shown["chain"]] == [None, str(issuing.pin)]
     assert [each.code for each in judge.summing_up(whole_file=True)] == ["one-authority"]

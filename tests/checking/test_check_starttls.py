@@ -11,7 +11,7 @@ from check_scene import HOST, at
 
 from keypin import Pin
 from keypin.checking.starttls import PORTS
-from keypin.checking.targets import Where, targets_of
+from keypin.checking.targets import ConnectOptions, targets_of
 from keypin.lab import Server
 from keypin.pinfile import HostEntry, PinEntry, PinFile
 
@@ -154,7 +154,7 @@ def test_one_host_may_begin_in_the_clear_and_others_not(check, credential, issui
 
 
 def test_each_protocol_has_its_usual_port():
-    where = Where(starttls={None: "imap", "a.example": "smtp"}, ports={"b.example": 1143})
+    where = ConnectOptions(starttls={None: "imap", "a.example": "smtp"}, ports={"b.example": 1143})
     ports = [where.target(host, None).port for host in ("a.example", "b.example", "c.example")]
     assert ports == [25, 1143, 143]
     assert where.target("a.example", 587).port == 587
@@ -205,7 +205,7 @@ def test_what_is_asked_for_goes_before_what_the_file_tells():
     entry = HostEntry("a.example", [Pin.from_digest(bytes(32))], port=587, starttls="smtp")
 
     def where(port=None, **more):
-        target = Where(**more).target("a.example", port, entry)
+        target = ConnectOptions(**more).target("a.example", port, entry)
         return target.port, target.starttls
 
     assert where() == (587, "smtp")
@@ -216,15 +216,15 @@ def test_what_is_asked_for_goes_before_what_the_file_tells():
     assert where(starttls={"a.example": "imap"}) == (587, "imap")
     assert where(ports={"a.example": 25}, starttls={None: "smtp"}) == (25, "smtp")
     usual = HostEntry("a.example", [Pin.from_digest(bytes(32))], starttls="imap")
-    assert Where().target("a.example", None, usual).port == 143
+    assert ConnectOptions().target("a.example", None, usual).port == 143
 
 
 def test_a_pattern_tells_it_for_its_hosts():
     file = PinFile([HostEntry("*.example.com", [Pin.from_digest(bytes(32))], port=8443)])
-    [target] = targets_of(file, Where(), [("a.example.com", None)], [])
+    [target] = targets_of(file, ConnectOptions(), [("a.example.com", None)], [])
     assert (target.host, target.port) == ("a.example.com", 8443)
     file = PinFile([HostEntry("**.example.com", [Pin.from_digest(bytes(32))], port=8443)])
-    [target] = targets_of(file, Where(), [], [])
+    [target] = targets_of(file, ConnectOptions(), [], [])
     assert (target.host, target.port, target.implied) == ("example.com", 8443, True)
 
 

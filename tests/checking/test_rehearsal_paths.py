@@ -12,12 +12,12 @@ import pytest
 from scene import HOST, NAMES, authority, issuing
 
 from keypin import CertificateFormatError
-from keypin.checking.paths import ClientKind, TrustStore, authority_paths, server_paths
+from keypin.checking.paths import TrustStore, VerifierProfile, authority_paths, server_paths
 from keypin.lab import KEY_KINDS, Authority, NameConstraints, Server, new_key, self_signed
 from keypin.lab._der import pem
 
 NOW = datetime.now(UTC)
-LENIENT, STRICT = ClientKind.LENIENT, ClientKind.STRICT
+LENIENT, STRICT = VerifierProfile.LENIENT, VerifierProfile.STRICT
 DAY = timedelta(days=1)
 openssl = shutil.which("openssl")
 
@@ -31,7 +31,7 @@ def paths(credential, *roots: Authority, kind=STRICT, host=HOST, at=NOW):
 
 
 @pytest.mark.parametrize("key", KEY_KINDS)
-@pytest.mark.parametrize("kind", ClientKind)
+@pytest.mark.parametrize("kind", VerifierProfile)
 def test_the_path_of_an_ordinary_chain(key, kind):
     leaf = issuing().issue(*NAMES, "*.example.com", key=key)
     expected = (*leaf.chain, authority().certificate)
@@ -73,7 +73,7 @@ FAULTS = faulty_credentials()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("kind", ClientKind)
+@pytest.mark.parametrize("kind", VerifierProfile)
 def test_what_verifies_is_what_a_handshake_with_the_real_key_accepts(fault, kind):
     credential = FAULTS[fault]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -133,7 +133,7 @@ def test_every_certificate_of_an_intermediate_makes_a_path():
     again = ca.credential.renew(root).certificate
     leaf = ca.issue(*NAMES)
     sent = leaf.with_chain(*leaf.chain, again)
-    for kind in ClientKind:
+    for kind in VerifierProfile:
         assert set(paths(sent, root, kind=kind).verified) == {
             (*leaf.chain, root.certificate),
             (leaf.certificate, again, root.certificate),

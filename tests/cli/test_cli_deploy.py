@@ -123,7 +123,7 @@ def test_an_old_pin_file_that_refuses_is_enough(work, first, issuing, tmp_path):
     new = issuing.issue(HOST)
     old = work.pin(first, path=tmp_path / "old.toml")
     work.pin(first, new)
-    assert work.deploy(new, "--against", old).code == 2
+    assert work.deploy(new, "--older-pins", old).code == 2
     assert not work.to.exists()
     assert work.deploy(new).code == 0
 

@@ -357,7 +357,7 @@ def test_an_exclusion_that_would_lose_its_effect_stays_in_the_way(keypin, file):
 
 
 def test_a_promoted_key_is_active_and_the_one_before_it_retiring(keypin, file):
-    ended = keypin("promote", HOST, "2027", "--against", "pins.toml")
+    ended = keypin("promote", HOST, "2027", "--older-pins", "pins.toml")
     assert ended.code == 0
     assert ended.lines == [
         "pins.toml is now version 8:",
@@ -423,7 +423,7 @@ NOT_CARRIED = {
 @pytest.mark.parametrize("carried", CARRIED)
 def test_clients_that_have_the_pin_already_are_no_hindrance(keypin, file, carried):
     old = other(file, CARRIED[carried])
-    ended = keypin("promote", HOST, "2027", "--against", old)
+    ended = keypin("promote", HOST, "2027", "--older-pins", old)
     assert ended.code == 0, ended.error
     assert "does not tell" not in ended.error
 
@@ -431,7 +431,7 @@ def test_clients_that_have_the_pin_already_are_no_hindrance(keypin, file, carrie
 @pytest.mark.parametrize("carried", NOT_CARRIED)
 def test_clients_that_would_be_locked_out_are_a_reason_to_wait(keypin, file, carried):
     old = other(file, NOT_CARRIED[carried])
-    ended = keypin("promote", HOST, "2027", "--against", "pins.toml", "--against", old)
+    ended = keypin("promote", HOST, "2027", "--older-pins", "pins.toml", "--older-pins", old)
     assert (ended.code, ended.output) == (77, b"")
     assert "clients that carry old.toml would be locked out: " in ended.error
     assert file.read_text() == FILE
@@ -443,19 +443,19 @@ def test_hosts_below_a_pattern_that_clients_have_entries_for_count(keypin, file)
     whole = f'[[host]]\nname = "**.example.com"\npins = ["{A}", "{B}"]\n'
     for name in ("a.example.com", "example.com", "*.a.example.com"):
         old = other(file, whole + entries.format(name))
-        ended = keypin("promote", "**.example.com", "2027", "--against", old)
+        ended = keypin("promote", "**.example.com", "2027", "--older-pins", old)
         assert ended.code == 77
         assert f"the entry for {name} does not have {B}" in ended.error
     old = other(file, whole + entries.format("a.example.org"))
-    assert keypin("promote", "**.example.com", "2027", "--against", old).code == 0
+    assert keypin("promote", "**.example.com", "2027", "--older-pins", old).code == 0
 
 
 def test_a_file_to_compare_with_has_to_be_one(keypin, file):
-    assert keypin("promote", HOST, "2027", "--against", "gone.toml").code == 66
+    assert keypin("promote", HOST, "2027", "--older-pins", "gone.toml").code == 66
     old = other(file, "")
-    ended = keypin("promote", HOST, "2027", "--against", old)
+    ended = keypin("promote", HOST, "2027", "--older-pins", old)
     assert ended.code == 65
-    assert "old.toml: host: missing (--against)" in ended.error
+    assert "old.toml: host: missing (--older-pins)" in ended.error
     assert file.read_text() == FILE
 
 

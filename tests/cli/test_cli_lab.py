@@ -165,8 +165,8 @@ urllib.request.urlopen(f"https://{host}:{port}").close()
     assert ended.code == ExitCode.CRITICAL
     assert "The client refuses an honest server" in ended.text
     claims = {claim for it in scenarios() if it.identifier == "backup-key" for claim in it.claims}
-    disclaimed = [word for claim in claims for word in ("--disclaim", claim)]
-    assert keypin("lab", "run", *both, "--key", "ed25519", *disclaimed, *command).code == 0
+    unclaimed = [word for claim in claims for word in ("--without-claim", claim)]
+    assert keypin("lab", "run", *both, "--key", "ed25519", *unclaimed, *command).code == 0
 
 
 def test_a_command_that_hangs_is_wrong(keypin):
@@ -258,7 +258,7 @@ def test_a_scenario_that_is_not_there(keypin):
     assert "no such scenario: 'zzz' (--skip); see keypin lab list" in ended.error
     ended = keypin("lab", "list", "--group", "acepted")
     assert "no such group: 'acepted' (--group); did you mean accepted?" in ended.error
-    ended = keypin("lab", "run", "--disclaim", "miracles", "--", "curl", "{url}")
+    ended = keypin("lab", "run", "--without-claim", "miracles", "--", "curl", "{url}")
     assert "no such claim: 'miracles'" in ended.error
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from keypin import MissingExtra, __version__
 from keypin.cli import ExitCode, findings
-from keypin.cli.app import TASKS, app, main
+from keypin.cli.app import RENAMED, TASKS, _renamed, app, main
 from keypin.lab import Http, Server
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "command-line.md"
@@ -230,3 +230,18 @@ def test_main_takes_the_arguments_of_the_process_by_default(monkeypatch, capsys)
     monkeypatch.setattr(sys, "argv", ["keypin", "--version"])
     assert main() == 0
     assert capsys.readouterr().out.startswith("keypin ")
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_options_have_their_old_names_for_a_while(old, new):
+    words = ["check", old, "a.example", f"{old}=b", "--", "curl", old]
+    assert _renamed(words) == ["check", new, "a.example", f"{new}=b", "--", "curl", old]
+
+
+def test_an_option_by_its_old_name_does_the_same(keypin):
+    new, old = (
+        keypin("promote", "localhost", "key", name, "missing.toml")
+        for name in ("--older-pins", "--against")
+    )
+    assert (old.code, old.error) == (new.code, new.error)
+    assert new.code == 66

@@ -110,7 +110,7 @@ def test_a_pin_file_published_too_late_for_its_dates_breaks_clients(plan):
     late = ("--pins", "pins.toml", *ISSUE, "--published", "2026-11-20")
     for arguments, who in (
         (late, "an older version"),
-        ((*late, "--against", "pins-6.toml"), "version 6"),
+        ((*late, "--older-pins", "pins-6.toml"), "version 6"),
     ):
         ended = plan(*arguments)
         assert ended.code == 2
@@ -158,7 +158,7 @@ def test_json_has_all_of_it(plan):
     }  # fmt: skip
     assert result["certificates"][0]["expires"] == "2027-01-07"
     assert result["services"][0] == {"key": "key 1", "first": "2026-11-21", "last": "2026-12-23"}
-    assert result["ways_out"][0]["options"] == "--reuse-key"
+    assert result["alternatives"][0]["options"] == "--reuse-key"
     assert result["left_behind"]
     assert result["without_spare"] == [{"first": "2026-11-21", "last": "2028-11-20"}]
     assert result["notes"]
@@ -233,7 +233,7 @@ def test_another_time_is_refused_with_what_is_allowed(plan, text):
         ("--refresh 1d --pins pins.toml --host other.org", "does not pin other.org"),
         ("--refresh 1d --pins pins.toml --host a/b", "--host"),
         ("--refresh 1d --pins pins.toml --published 2027-01-01", "behind the first day"),
-        ("--refresh 1d --pins pins.toml --against pins.toml", "versions have to ascend"),
+        ("--refresh 1d --pins pins.toml --older-pins pins.toml", "versions have to ascend"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_the_reason(plan, arguments, why):
@@ -243,7 +243,7 @@ def test_what_makes_no_sense_is_refused_with_the_reason(plan, arguments, why):
 
 
 @pytest.mark.parametrize(("name", "code"), [("nothing.toml", 66), ("bad.toml", 65)])
-@pytest.mark.parametrize("option", ["--pins", "--against"])
+@pytest.mark.parametrize("option", ["--pins", "--older-pins"])
 def test_a_pin_file_that_is_not_there_or_wrong(plan, tmp_path, name, code, option):
     (tmp_path / "bad.toml").write_text("schema = 1\n")
     ended = plan("--refresh", "1d", "--pins", "pins.toml", option, name)

@@ -98,7 +98,7 @@ def ready(preset: Preset, folder: Path) -> Preset:
 def test_its_places_and_claims_are_known(preset: Preset) -> None:
     words = [*preset.command, *preset.with_certificate, *preset.build]
     assert places_in(words) <= PLACES.keys() | BUILT_ON
-    assert preset.disclaims <= {claim for it in scenarios() for claim in it.claims}
+    assert preset.unclaimed <= {claim for it in scenarios() for claim in it.claims}
 
 
 def test_every_source_is_a_presets() -> None:

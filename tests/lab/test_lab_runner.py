@@ -222,7 +222,7 @@ def test_a_claim_that_is_not_made_does_not_count():
     claiming = scenario("claiming", "reject", impostor, claims=frozenset({"ca-pins"}))
     cases = [*CONTROL.cases("1.3"), *claiming.cases("1.3")]
     assert play(cases, ORDINARY).verdict == "bypassed"
-    report = play(cases, ORDINARY, disclaimed=["ca-pins"])
+    report = play(cases, ORDINARY, unclaimed=["ca-pins"])
     assert report.verdict == "right"
     assert report.counts == {"right": 1, "not claimed": 1}
 

@@ -74,7 +74,7 @@ class Scene:
     def pinning(self) -> dict[str, str]:
         """The environment that `keypin run` makes."""
         environment = self.environment.copy()
-        _inheritance.pass_on(environment, str(self.pins))
+        _inheritance.propagate_pins(environment, str(self.pins))
         return environment
 
     def write(self, name: str, text: str) -> Path:

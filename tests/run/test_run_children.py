@@ -251,8 +251,8 @@ def private(scene: Scene) -> dict[str, str]:
             if Path(package, name).is_dir():
                 shutil.copytree(Path(package, name), home / name)
     code = (
-        "import os, sys; from keypin.startup.inheritance import pass_on;"
-        " pass_on(os.environ, sys.argv[1]);"
+        "import os, sys; from keypin.startup.inheritance import propagate_pins;"
+        " propagate_pins(os.environ, sys.argv[1]);"
         " print(*(os.environ[name] for name in sys.argv[2:]), sep='\\n')"
     )
     names = ("KEYPIN_PINS", "KEYPIN_PACKAGES", "PYTHONPATH")

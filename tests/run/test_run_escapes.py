@@ -10,8 +10,8 @@ import pytest
 
 from keypin import ProtectionError
 from keypin.startup import inheritance as _inheritance
-from keypin.startup.commands import find_escape
-from keypin.startup.inheritance import BOOTSTRAP, PATH, PINS, pass_on, refusing_folder
+from keypin.startup.commands import why_unpinned
+from keypin.startup.inheritance import BOOTSTRAP, PATH, PINS, propagate_pins, refusing_folder
 
 PYTHON = "/nowhere/bin/python"
 
@@ -44,7 +44,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         tmp_path.joinpath(name).chmod(0o4755 if name == "sudo" else 0o755)
     tmp_path.joinpath("my-interpreter").symlink_to(tmp_path / "python3.12")
     environment = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
-    pass_on(environment, "/pins.toml")
+    propagate_pins(environment, "/pins.toml")
     return environment
 
 
@@ -97,7 +97,7 @@ STAY = [
 
 @pytest.mark.parametrize("command", STAY)
 def test_a_command_that_is_reached(environment, command):
-    assert find_escape(words_of(command), environment, environment["PATH"]) is None
+    assert why_unpinned(words_of(command), environment, environment["PATH"]) is None
 
 
 ESCAPE = {
@@ -174,7 +174,7 @@ ESCAPE = {
 
 @pytest.mark.parametrize(("command", "why"), ESCAPE.items())
 def test_a_command_that_escapes(environment, command, why):
-    assert why in find_escape(words_of(command), environment, environment["PATH"])
+    assert why in why_unpinned(words_of(command), environment, environment["PATH"])
 
 
 @pytest.mark.parametrize(
@@ -182,42 +182,42 @@ def test_a_command_that_escapes(environment, command, why):
 )
 def test_the_words_that_env_splits(environment, option, more):
     escapes = bool(more) or "-iS" in option
-    found = find_escape(["env", *option, f"MODE='a b' python {more}", "app.py"], environment)
+    found = why_unpinned(["env", *option, f"MODE='a b' python {more}", "app.py"], environment)
     assert (found is not None) is escapes
 
 
 def test_a_program_is_looked_for_in_its_own_folder(environment, tmp_path):
-    assert find_escape(["./isolated"], environment, str(tmp_path))
-    assert find_escape(["./isolated"], environment, "/") is None
+    assert why_unpinned(["./isolated"], environment, str(tmp_path))
+    assert why_unpinned(["./isolated"], environment, "/") is None
 
 
 def test_this_interpreter_is_known_under_any_name(environment, tmp_path):
     alias = tmp_path / "runtime"
     alias.symlink_to(sys.executable)
-    assert "-S" in find_escape([str(alias), "-S"], environment)
+    assert "-S" in why_unpinned([str(alias), "-S"], environment)
 
 
 def test_what_cannot_be_read_is_no_script(environment, tmp_path):
     os.mkfifo(tmp_path / "pipe", 0o755)
     for name in ("pipe", "folder"):
-        assert find_escape([str(tmp_path / name), "-I"], environment) is None
+        assert why_unpinned([str(tmp_path / name), "-I"], environment) is None
 
 
 def test_handing_on_keeps_what_is_there_and_comes_first():
     environment = {PATH: f"a:{BOOTSTRAP}::b", PINS: "other.toml", "MODE": "1"}
-    pass_on(environment, "/pins.toml")
+    propagate_pins(environment, "/pins.toml")
     assert environment[PATH].split(":") == [BOOTSTRAP, refusing_folder(), "a", "", "b"]
     assert environment[PINS] == "other.toml"
     assert environment["MODE"] == "1"
     again = environment.copy()
-    pass_on(again, "/pins.toml")
+    propagate_pins(again, "/pins.toml")
     assert again == environment
 
 
 def test_an_empty_path_stays_empty():
     """An empty PYTHONPATH is none; an empty entry would be the current folder."""
     environment = {PATH: ""}
-    pass_on(environment, "/pins.toml")
+    propagate_pins(environment, "/pins.toml")
     assert environment[PATH].split(":") == [BOOTSTRAP, refusing_folder()]
 
 

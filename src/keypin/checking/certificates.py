@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-__all__ = ["Facts", "KeyType", "facts_of", "pins_of"]
+__all__ = ["CertificateInfo", "KeyType", "facts_of", "pins_of"]
 
 KeyType = Literal["RSA", "ECDSA"]
 """as TLS 1.2 names its cipher suites; that of EdDSA keys is ECDSA (RFC 8422, section 2.2)"""
 
 
-class Facts(NamedTuple):
+class CertificateInfo(NamedTuple):
     """What a certificate says; None where it cannot be read."""
 
     not_before: datetime | None = None
@@ -32,7 +32,7 @@ class Facts(NamedTuple):
 
 
 @lru_cache(maxsize=4096)  # servers share the certificates of their authorities
-def facts_of(der: bytes) -> Facts:
+def facts_of(der: bytes) -> CertificateInfo:
     """Read a certificate, which may be anybody's."""
     with warnings.catch_warnings():
         # cryptography warns of certificates that a later version of it will refuse
@@ -41,8 +41,8 @@ def facts_of(der: bytes) -> Facts:
             parsed = x509.load_der_x509_certificate(der)
             key = parsed.public_key()
         except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
-            return Facts()
-    return Facts(
+            return CertificateInfo()
+    return CertificateInfo(
         parsed.not_valid_before_utc,
         parsed.not_valid_after_utc,
         "RSA" if isinstance(key, rsa.RSAPublicKey) else "ECDSA",

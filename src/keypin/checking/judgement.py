@@ -13,7 +13,7 @@ from ..errors import CertificateFormatError
 from ..pinset import subject_of
 from .certificates import facts_of, pins_of
 from .findings import Finding, Severity
-from .paths import UNREADABLE, ClientKind, server_paths
+from .paths import UNREADABLE, VerifierProfile, server_paths
 from .unverified import Explanation, Unverified, explain
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from ..pin import Pin
     from ..pinfile import HostEntry, PinEntry, PinFile
     from ..pinset import PinSet, Verdict
-    from .live import Sighting
+    from .live import ScanResult
     from .paths import Paths, TrustStore
     from .targets import Target
 
-__all__ = ["Code", "Judge", "accepted_pins", "called"]
+__all__ = ["Code", "FileChecker", "accepted_pins", "called"]
 
 RENEWED_OFTEN = timedelta(days=100)
 """lifetimes of certificates that a program renews, and not a person"""
@@ -90,7 +90,7 @@ class _Record:
     trust anchor, and no other key of its chain is pinned"""
 
 
-class Judge:
+class FileChecker:
     """Says of each server what it means, and at the end of each entry what all of them mean.
 
     Args:
@@ -120,7 +120,9 @@ class Judge:
         self._records: defaultdict[str, _Record] = defaultdict(_Record)
         self._certificates: set[tuple[str, bytes]] = set()
         # many hosts may have one certificate
-        self._paths: dict[tuple[tuple[bytes, ...], str, bool | None], dict[ClientKind, Paths]] = {}
+        self._paths: dict[
+            tuple[tuple[bytes, ...], str, bool | None], dict[VerifierProfile, Paths]
+        ] = {}
 
     def seen(self, entry: HostEntry) -> frozenset[Pin] | None:
         """The pins of an entry that servers showed; None if no server was seen for it."""
@@ -132,26 +134,26 @@ class Judge:
         rule = self.pins.rule_for(host)
         return None if rule is None or rule.host is None else self._entries[rule.host]
 
-    def judge(self, sighting: Sighting) -> list[Finding]:
+    def judge(self, result: ScanResult) -> list[Finding]:
         """What one handshake means."""
-        target = sighting.target
+        target = result.target
         entry = self.entry_of(target.host)
-        if sighting.inspection is None:
-            return [self._missing(sighting, entry)]
-        findings = [self._verdict(sighting, sighting.inspection)]
-        if sighting.inspection.is_verified:
-            findings += self._on_other_pythons(sighting, sighting.inspection)
-            findings += _badly_sent(sighting, sighting.inspection)
-            findings += self._expiries(sighting, sighting.inspection)
-            if entry is not None and sighting.inspection.broken_off is None:
-                findings += self._backups(sighting, sighting.inspection, entry)
+        if result.inspection is None:
+            return [self._missing(result, entry)]
+        findings = [self._verdict(result, result.inspection)]
+        if result.inspection.is_verified:
+            findings += self._on_other_pythons(result, result.inspection)
+            findings += _badly_sent(result, result.inspection)
+            findings += self._expiries(result, result.inspection)
+            if entry is not None and result.inspection.broken_off is None:
+                findings += self._backups(result, result.inspection, entry)
         return findings
 
-    def compare(self, sightings: Sequence[Sighting]) -> list[Finding]:
+    def compare(self, results: Sequence[ScanResult]) -> list[Finding]:
         """What it means that an address showed several things, one after the other."""
         findings = []
-        for key in dict.fromkeys(each.key for each in sightings):
-            alike = [each for each in sightings if each.key == key and each.inspection is not None]
+        for key in dict.fromkeys(each.key for each in results):
+            alike = [each for each in results if each.key == key and each.inspection is not None]
             if len(alike) > 1:
                 findings.append(_several(alike))
         return findings
@@ -193,33 +195,33 @@ class Judge:
             )
         return None
 
-    def _missing(self, sighting: Sighting, entry: HostEntry | None) -> Finding:
-        target = sighting.target
-        error = sighting.error or ""
-        if sighting.failure == "no-address" and target.implied:
+    def _missing(self, result: ScanResult, entry: HostEntry | None) -> Finding:
+        target = result.target
+        error = result.error or ""
+        if result.failure == "no-address" and target.implied:
             # the domain of a pattern need not be a server; nobody said that it is one
-            text = f"{error}, so not checked; hosts below it are named by --also"
-            return Finding(Severity.OK, Code.NO_ADDRESS, target.host, text, sighting.where)
+            text = f"{error}, so not checked; hosts below it are named by --extra-host"
+            return Finding(Severity.OK, Code.NO_ADDRESS, target.host, text, result.where)
         if entry is not None:
             self._records[entry.name].gaps += 1
         code = {"no-address": Code.NO_ADDRESS, "no-tls": Code.NO_TLS}.get(
-            sighting.failure or "", Code.UNREACHABLE
+            result.failure or "", Code.UNREACHABLE
         )
         return Finding(
             Severity.UNKNOWN,
             code,
             target.host,
             f"nothing could be found out: {error}",
-            sighting.where,
+            result.where,
         )
 
-    def _verdict(self, sighting: Sighting, inspection: Inspection) -> Finding:
-        host, where = sighting.target.host, sighting.where
+    def _verdict(self, result: ScanResult, inspection: Inspection) -> Finding:
+        host, where = result.target.host, result.where
         entry = self.entry_of(host)
         record = _Record() if entry is None else self._records[entry.name]
         if not inspection.is_verified:
             record.gaps += 1
-            return self._not_verified(sighting, inspection)
+            return self._not_verified(result, inspection)
         verdict = self.pins.check(host, inspection.verified, now=self._now)
         if verdict.pin is None or inspection.broken_off is not None:
             record.gaps += 1
@@ -235,12 +237,12 @@ class Judge:
             text += " that it holds the key"
             advice = "If it wants a client certificate, allow TLS 1.3, where that comes later."
             return Finding(Severity.UNKNOWN, Code.NOT_PROVEN, host, text, where, advice, pin)
-        if sighting.other_key == "cannot-be-asked":
+        if result.other_key == "cannot-be-asked":
             text += "; speaks TLS 1.3 only, so whether it has another type of key is not known"
         return Finding(Severity.OK, Code.PIN_MATCHED, host, text, where, pin=pin)
 
-    def _not_verified(self, sighting: Sighting, inspection: Inspection) -> Finding:
-        host, text = sighting.target.host, "clients refuse it, whatever is pinned: the certificate"
+    def _not_verified(self, result: ScanResult, inspection: Inspection) -> Finding:
+        host, text = result.target.host, "clients refuse it, whatever is pinned: the certificate"
         text += f" does not verify: {(inspection.failure or '').rstrip('.')}"
         why = self._explain(inspection)
         if why.cause:
@@ -249,7 +251,7 @@ class Judge:
             kind.value for kind, paths in self._elsewhere(inspection).items() if paths.verified
         ]:
             text += f"; {_listed(others)} would accept it"
-        return Finding(Severity.CRITICAL, Code.NOT_VERIFIED, host, text, sighting.where, why.advice)
+        return Finding(Severity.CRITICAL, Code.NOT_VERIFIED, host, text, result.where, why.advice)
 
     def _explain(self, inspection: Inspection) -> Explanation:
         if self._store is None:
@@ -267,7 +269,7 @@ class Judge:
 
     def _elsewhere(
         self, inspection: Inspection, *, strict_x509: bool | None = None
-    ) -> dict[ClientKind, Paths]:
+    ) -> dict[VerifierProfile, Paths]:
         """What clients on other versions of Python make of what was sent."""
         strict = self._strict_x509 if strict_x509 is None else strict_x509
         # that the certificate is for the host is no question where that was verified
@@ -275,20 +277,20 @@ class Judge:
         known = self._paths.get((inspection.sent, asked, strict))
         if known is not None:
             return known
-        found: dict[ClientKind, Paths] = {}
+        found: dict[VerifierProfile, Paths] = {}
         if self._store is None or not inspection.sent:
             return found
         sent, name = inspection.sent, inspection.server_name
-        for kind in ClientKind:
-            if kind is not ClientKind.here():
+        for kind in VerifierProfile:
+            if kind is not VerifierProfile.here():
                 with suppress(CertificateFormatError, *UNREADABLE):  # strangers send anything
                     found[kind] = server_paths(sent, self._store, kind, name, self._now, strict)
         self._paths[sent, asked, strict] = found
         return found
 
-    def _on_other_pythons(self, sighting: Sighting, inspection: Inspection) -> Iterator[Finding]:
+    def _on_other_pythons(self, result: ScanResult, inspection: Inspection) -> Iterator[Finding]:
         """Clients on other versions of Python that refuse what is accepted here."""
-        host = sighting.target.host
+        host = result.target.host
         accepted = self.pins.check(host, inspection.verified, now=self._now).accepted
         for kind, paths in self._elsewhere(inspection).items():
             advice = ""
@@ -311,13 +313,13 @@ class Judge:
                 Code.REFUSED_BY_SOME,
                 host,
                 f"{kind.value} would refuse this chain because {why}",
-                sighting.where,
+                result.where,
                 advice,
             )
 
-    def _expiries(self, sighting: Sighting, inspection: Inspection) -> Iterator[Finding]:
+    def _expiries(self, result: ScanResult, inspection: Inspection) -> Iterator[Finding]:
         """Certificates that are near their end; each once for each host."""
-        host = sighting.target.host
+        host = result.target.host
         for depth, der in enumerate(inspection.verified):
             facts = facts_of(der)
             if facts.not_after is None or facts.not_before is None:
@@ -330,11 +332,11 @@ class Judge:
             text = f"the certificate of {_place(depth, subject_of(der))} expires on"
             text += f" {facts.not_after:%Y-%m-%d %H:%M} UTC, {_days(left)} from now"
             yield Finding(
-                Severity.WARNING, Code.CERTIFICATE_EXPIRES, host, text, sighting.where, "Renew it."
+                Severity.WARNING, Code.CERTIFICATE_EXPIRES, host, text, result.where, "Renew it."
             )
 
     def _backups(
-        self, sighting: Sighting, inspection: Inspection, entry: HostEntry
+        self, result: ScanResult, inspection: Inspection, entry: HostEntry
     ) -> Iterator[Finding]:
         served = {
             pin: f"at depth {depth}, {subject_of(inspection.verified[depth])}"
@@ -345,10 +347,10 @@ class Judge:
                 yield Finding(
                     Severity.WARNING,
                     Code.BACKUP_SERVED,
-                    sighting.target.host,
+                    result.target.host,
                     f"{called(each)} is served, {served[each.pin]}: what may be lost with the"
                     " server is no backup",
-                    sighting.where,
+                    result.where,
                     "Make a new backup key, kept offline, and give this one the role active.",
                     str(each.pin),
                 )
@@ -417,7 +419,7 @@ class Judge:
             )
 
 
-def _several(alike: Sequence[Sighting]) -> Finding:
+def _several(alike: Sequence[ScanResult]) -> Finding:
     """One address that showed several certificates for a type of key."""
     keys: defaultdict[str, int] = defaultdict(int)
     for each in alike:
@@ -440,9 +442,9 @@ def _several(alike: Sequence[Sighting]) -> Finding:
     )
 
 
-def _badly_sent(sighting: Sighting, inspection: Inspection) -> Iterator[Finding]:
+def _badly_sent(result: ScanResult, inspection: Inspection) -> Iterator[Finding]:
     """A chain that verifies here, and not for all clients, by the way in which it is sent."""
-    host, where = sighting.target.host, sighting.where
+    host, where = result.target.host, result.where
     if not inspection.sent:
         return
     missing = [each for each in inspection.verified[:-1] if each not in inspection.sent]
@@ -589,7 +591,7 @@ def _not_checked(entry: HostEntry) -> Finding:
         Code.NOT_CHECKED,
         entry.name,
         "no server was looked at: a pattern does not say which hosts there are",
-        advice=f"Name some: --also HOST.{below}",
+        advice=f"Name some: --extra-host HOST.{below}",
     )
 
 

@@ -59,7 +59,7 @@ def lint(
         now: a datetime with a time zone.
         expires_within: pins that expire sooner are worth a warning.
         hosts: which of its entries; all if None.
-        seen: the pins of an entry that servers showed, if that is known; see `Judge.seen`.
+        seen: the pins of an entry that servers showed, if that is known; see `FileChecker.seen`.
 
     Returns:
         At least one finding for each entry that pins: `sound` where there is no other.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .certificates import KeyType
     from .targets import Target
 
-__all__ = ["Contexts", "Failure", "Manner", "OtherKey", "Sighting", "look_at"]
+__all__ = ["Contexts", "Failure", "OtherKey", "ScanOptions", "ScanResult", "scan"]
 
 Failure = Literal["no-address", "unreachable", "no-tls"]
 OtherKey = Literal["shown", "not-offered", "cannot-be-asked", "not-asked", "unknown"]
@@ -43,7 +43,7 @@ NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socke
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class ScanOptions:
     """How to look.
 
     Args:
@@ -63,7 +63,7 @@ class Manner:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ScanResult:
     """What handshakes showed, or why there was none.
 
     Args:
@@ -76,7 +76,7 @@ class Sighting:
         other_key: whether the server has a key of the other type, too; said of the first handshake
             with an address.
         connections: how many were made to the address in this way.
-        shown_in: how many of them showed this; the others have sightings of their own.
+        shown_in: how many of them showed this; the others have results of their own.
         addresses: how many the target has, to all of which connections are made.
     """
 
@@ -142,30 +142,30 @@ def _no_progress(done: int, known: int) -> None:
     """Tell nobody."""
 
 
-def look_at(
+def scan(
     targets: Iterable[Target],
     contexts: Contexts,
-    manner: Manner,
+    options: ScanOptions,
     progress: Callable[[int, int], None] = _no_progress,
-) -> Iterator[tuple[Sighting, ...]]:
+) -> Iterator[tuple[ScanResult, ...]]:
     """Look at servers; yields what each address showed, in the order in which they answer.
 
-    A target without addresses yields one sighting that says so. In the main thread, Ctrl-C ends it
+    A target without addresses yields one result that says so. In the main thread, Ctrl-C ends it
     with a KeyboardInterrupt once all that is known by then was yielded.
 
     Args:
         targets: the servers.
         contexts: whom to trust.
-        manner: how to look.
+        options: how to look.
         progress: told how many targets are done, and how many there are.
     """
-    with _workers(manner.workers) as (todo, done), _ctrl_c_behind(done):
+    with _workers(options.workers) as (todo, done), _ctrl_c_behind(done):
         # how many addresses of each are still to answer; None while that is not known
         missing: dict[Target, int | None] = dict.fromkeys(targets)
         count = len(missing)
         progress(0, count)
         for target in missing:
-            todo.put(partial(_places, target, manner.family))
+            todo.put(partial(_places, target, options.family))
         while missing:
             outcome = done.get()
             if isinstance(outcome, BaseException):
@@ -173,7 +173,7 @@ def look_at(
             if isinstance(outcome, list):
                 missing[outcome[0].target] = len(outcome)
                 for place in outcome:
-                    todo.put(partial(_look, place, contexts, manner))
+                    todo.put(partial(_scan, place, contexts, options))
                 continue
             target = outcome[0].target
             missing[target] = left = (missing[target] or 1) - 1
@@ -237,7 +237,7 @@ class _Place:
     """how many the server has"""
 
 
-_Outcome = tuple[Sighting, ...] | list[_Place]
+_Outcome = tuple[ScanResult, ...] | list[_Place]
 _Todo = queue.SimpleQueue["Callable[[], _Outcome] | None"]
 _Done = queue.SimpleQueue["_Outcome | BaseException"]
 
@@ -253,44 +253,44 @@ def _places(target: Target, family: int) -> _Outcome:
     except socket.gaierror as error:
         failure: Failure = "no-address" if error.errno in NO_SUCH_NAME else "unreachable"
         why = f"no address: {error.strerror}"
-        return (Sighting(target, None, target.port, failure=failure, error=why),)
+        return (ScanResult(target, None, target.port, failure=failure, error=why),)
     addresses = dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)
     if not addresses:
-        return (Sighting(target, None, target.port, failure="no-address", error="no address"),)
+        return (ScanResult(target, None, target.port, failure="no-address", error="no address"),)
     return [_Place(target, address, target.port, len(addresses)) for address in addresses]
 
 
-def _look(place: _Place, contexts: Contexts, manner: Manner) -> tuple[Sighting, ...]:
+def _scan(place: _Place, contexts: Contexts, options: ScanOptions) -> tuple[ScanResult, ...]:
     """Shake hands with an address, and again for the other type of key and for other servers."""
-    first = _sighting(place, _try(place, contexts.preferred, manner.timeout))
+    first = _result(place, _try(place, contexts.preferred, options.timeout))
     if first.key is None:
         return (first,)
-    if not manner.both_keys:
-        return _repeated(first, place, contexts.preferred, manner)
-    second = _try(place, contexts.by_key[OTHER[first.key]], manner.timeout)
-    if (refusal := _refusal(second, first.key, place, contexts, manner.timeout)) is not None:
-        return _repeated(replace(first, other_key=refusal), place, contexts.preferred, manner)
-    other = _sighting(place, second)
+    if not options.both_keys:
+        return _repeated(first, place, contexts.preferred, options)
+    second = _try(place, contexts.by_key[OTHER[first.key]], options.timeout)
+    if (refusal := _refusal(second, first.key, place, contexts, options.timeout)) is not None:
+        return _repeated(replace(first, other_key=refusal), place, contexts.preferred, options)
+    other = _result(place, second)
     if other.inspection is not None:
         return (
-            *_repeated(replace(first, other_key="shown"), place, contexts.preferred, manner),
-            *_repeated(other, place, contexts.by_key[OTHER[first.key]], manner),
+            *_repeated(replace(first, other_key="shown"), place, contexts.preferred, options),
+            *_repeated(other, place, contexts.by_key[OTHER[first.key]], options),
         )
     wanted = f"for a key of the type {OTHER[first.key]}, {other.error}"
     return (replace(first, other_key="unknown"), replace(other, error=wanted))
 
 
 def _repeated(
-    first: Sighting, place: _Place, context: ssl.SSLContext, manner: Manner
-) -> tuple[Sighting, ...]:
+    first: ScanResult, place: _Place, context: ssl.SSLContext, options: ScanOptions
+) -> tuple[ScanResult, ...]:
     """Connect some more times, in the same way; yield each thing that was shown once.
 
     One failure is enough: a server that does not answer is not asked again and again.
     """
     seen = [first]
-    while len(seen) < manner.repeat and seen[-1].inspection is not None:
-        seen.append(_sighting(place, _try(place, context, manner.timeout)))
-    shown: dict[object, list[Sighting]] = {}
+    while len(seen) < options.repeat and seen[-1].inspection is not None:
+        seen.append(_result(place, _try(place, context, options.timeout)))
+    shown: dict[object, list[ScanResult]] = {}
     for each in seen:
         # neither the version of TLS nor anything else of the connection makes it another server
         found = each.inspection
@@ -312,16 +312,16 @@ def _try(place: _Place, context: ssl.SSLContext, timeout: float) -> Inspection |
         return error
 
 
-def _sighting(place: _Place, seen: Inspection | OSError) -> Sighting:
+def _result(place: _Place, seen: Inspection | OSError) -> ScanResult:
     if not isinstance(seen, OSError):
-        return Sighting(place.target, place.address, place.port, seen, addresses=place.addresses)
+        return ScanResult(place.target, place.address, place.port, seen, addresses=place.addresses)
     failure: Failure = "unreachable"
     why = why_not_connected(seen)
     if isinstance(seen, TimeoutError):
         why = "it did not answer in time"
     elif isinstance(seen, ssl.SSLError | TlsNotOffered) and not isinstance(seen, CUT):
         failure = "no-tls"
-    return Sighting(
+    return ScanResult(
         place.target,
         place.address,
         place.port,

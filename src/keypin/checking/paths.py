@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 __all__ = [
     "LONGEST_PATH",
     "UNREADABLE",
-    "ClientKind",
     "Paths",
     "TrustStore",
+    "VerifierProfile",
     "authority_paths",
     "is_authority",
     "is_for_servers",
@@ -78,7 +78,7 @@ UNREADABLE = (
 """what cryptography raises over certificates that it does not like"""
 
 
-class ClientKind(Enum):
+class VerifierProfile(Enum):
     """Clients that verify alike."""
 
     LENIENT = "Python 3.11 and 3.12"
@@ -86,7 +86,7 @@ class ClientKind(Enum):
     """follows RFC 5280 more closely, and ends at any certificate that is trusted"""
 
     @classmethod
-    def here(cls) -> ClientKind:
+    def here(cls) -> VerifierProfile:
         """What the Python is that runs this."""
         return cls.STRICT if sys.version_info >= (3, 13) else cls.LENIENT
 
@@ -97,9 +97,9 @@ class ClientKind(Enum):
             strict_x509: what the client was told of it; see `Pinner.create_context`.
         """
         flags = ssl.VERIFY_X509_TRUSTED_FIRST
-        if self is ClientKind.STRICT:
+        if self is VerifierProfile.STRICT:
             flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        if strict_x509 or (strict_x509 is None and self is ClientKind.STRICT):
+        if strict_x509 or (strict_x509 is None and self is VerifierProfile.STRICT):
             flags |= ssl.VERIFY_X509_STRICT
         return int(flags)
 
@@ -158,7 +158,7 @@ class Paths:
 def server_paths(
     sent: Sequence[bytes],
     store: TrustStore,
-    kind: ClientKind,
+    kind: VerifierProfile,
     host: str,
     at: datetime,
     strict_x509: bool | None = None,

@@ -18,7 +18,7 @@ from ..pin import pin_of
 from ..pinset import MISMATCHES, Reason, subject_of
 from .candidate import Kind, certificate_for
 from .findings import Finding, Severity
-from .paths import ClientKind, authority_paths, outdated, server_paths
+from .paths import VerifierProfile, authority_paths, outdated, server_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -208,7 +208,7 @@ def _of_chain(
         for store in stores:
             found = {
                 kind: server_paths(candidate.certificates, store, kind, example, at, strict_x509)
-                for kind in ClientKind
+                for kind in VerifierProfile
             }
             yield from _not_verified(host, store, found)
             paths |= dict.fromkeys(path for each in found.values() for path in each.verified)
@@ -218,7 +218,7 @@ def _of_chain(
 
 
 def _not_verified(
-    host: str, store: TrustStore, found: Mapping[ClientKind, Paths]
+    host: str, store: TrustStore, found: Mapping[VerifierProfile, Paths]
 ) -> Iterator[Finding]:
     """Clients that find no path at all."""
     trusting = f" that trust {store.name}" if store.name else ""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..pin import Pin
     from ..pinfile import HostEntry
-    from .live import Sighting
+    from .live import ScanResult
 
 __all__ = [
     "Report",
@@ -45,7 +45,7 @@ class Report:
         finished: the same.
         findings: all of them.
         fail_on: see `exit_code`.
-        sightings: what servers showed.
+        results: what servers showed.
         seen: of each entry of the file that servers were seen for, which pins they showed.
         entries: those entries of the file that were checked.
         interrupted: it was ended by Ctrl-C, and much is not known.
@@ -55,7 +55,7 @@ class Report:
     finished: datetime
     findings: list[Finding]
     fail_on: Severity = Severity.WARNING
-    sightings: list[Sighting] = field(default_factory=list)
+    results: list[ScanResult] = field(default_factory=list)
     seen: Mapping[str, frozenset[Pin]] = field(default_factory=dict)
     entries: list[HostEntry] = field(default_factory=list)
     interrupted: bool = False
@@ -73,14 +73,14 @@ def json_report(report: Report) -> str:
     content = {
         **_summary(report),
         "findings": [as_json(finding) for finding in report.findings],
-        "servers": [_server(sighting) for sighting in report.sightings],
+        "servers": [_server(result) for result in report.results],
     }
     return json.dumps(content, indent=2) + "\n"
 
 
-def server_line(sighting: Sighting) -> str:
+def server_line(result: ScanResult) -> str:
     """One line of JSON Lines for what a server showed."""
-    return _line("server", _server(sighting))
+    return _line("server", _server(result))
 
 
 def finding_line(finding: Finding) -> str:
@@ -155,7 +155,7 @@ def _metrics(report: Report) -> Iterator[tuple[str, str, Samples]]:
     yield (
         "certificate_expiry_timestamp_seconds",
         "When the first certificate of the verified chain expires.",
-        list(_certificate_expiries(report.sightings)),
+        list(_certificate_expiries(report.results)),
     )
     yield (
         "pins_expiry_timestamp_seconds",
@@ -169,15 +169,15 @@ def _metrics(report: Report) -> Iterator[tuple[str, str, Samples]]:
     yield "pin_seen", "Whether a server showed the pinned key.", list(_pins_seen(report))
 
 
-def _certificate_expiries(sightings: Iterable[Sighting]) -> Iterator[tuple[dict[str, str], str]]:
+def _certificate_expiries(results: Iterable[ScanResult]) -> Iterator[tuple[dict[str, str], str]]:
     """The earliest of each address and type of key, behind which there may be several servers."""
     found: dict[tuple[str, ...], datetime] = {}
-    for sighting in sightings:
-        chain = sighting.inspection.verified if sighting.inspection is not None else ()
+    for result in results:
+        chain = result.inspection.verified if result.inspection is not None else ()
         ends = [end for der in chain if (end := facts_of(der).not_after) is not None]
         if ends:
-            place = sighting.target.host, sighting.address or "", str(sighting.port)
-            labels: tuple[str, ...] = (*place, sighting.key or "")
+            place = result.target.host, result.address or "", str(result.port)
+            labels: tuple[str, ...] = (*place, result.key or "")
             found[labels] = min(ends) if labels not in found else min(*ends, found[labels])
     for labels, end in found.items():
         names = ("host", "address", "port", "key")
@@ -205,18 +205,18 @@ def _summary(report: Report) -> dict[str, Any]:
     }
 
 
-def _server(sighting: Sighting) -> dict[str, Any]:
-    target, inspection = sighting.target, sighting.inspection
+def _server(result: ScanResult) -> dict[str, Any]:
+    target, inspection = result.target, result.inspection
     shown: dict[str, Any] = {
         "host": target.host,
-        "address": sighting.address,
-        "port": sighting.port,
+        "address": result.address,
+        "port": result.port,
         "starttls": target.starttls,
-        "key": sighting.key,
-        "other_key": sighting.other_key,
-        "connections": sighting.connections,
-        "shown_in": sighting.shown_in,
-        "error": sighting.error,
+        "key": result.key,
+        "other_key": result.other_key,
+        "connections": result.connections,
+        "shown_in": result.shown_in,
+        "error": result.error,
         "verified": None,
         "reason": None,
         "tls_version": None,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..pinfile import HostEntry, PinFile
 
-__all__ = ["HTTPS", "Target", "Where", "targets_of"]
+__all__ = ["HTTPS", "ConnectOptions", "Target", "targets_of"]
 
 HTTPS = 443
 
@@ -41,7 +41,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class ConnectOptions:
     """How to connect, for all hosts (None) or by host, in place of what the pin file says.
 
     Args:
@@ -81,7 +81,7 @@ class Where:
 
 
 def targets_of(
-    file: PinFile, where: Where, hosts: Sequence[HostAndPort], also: Sequence[HostAndPort]
+    file: PinFile, where: ConnectOptions, hosts: Sequence[HostAndPort], also: Sequence[HostAndPort]
 ) -> list[Target]:
     """Choose the servers to look at.
 
@@ -105,7 +105,7 @@ def targets_of(
     return list(chosen.values())
 
 
-def _in_file(file: PinFile, where: Where) -> Iterator[Target]:
+def _in_file(file: PinFile, where: ConnectOptions) -> Iterator[Target]:
     names = {host.name for host in file.hosts}
     for host in file.hosts:
         stars, _, domain = host.name.rpartition("*.")

@@ -23,7 +23,7 @@ from .certificates import facts_of
 from .paths import (
     LONGEST_PATH,
     UNREADABLE,
-    ClientKind,
+    VerifierProfile,
     is_authority,
     is_for_servers,
     issued,
@@ -187,7 +187,7 @@ def _ends_too_early(case: Unverified, anchor: bytes) -> Explanation:
     issuer = _issuer(anchor)
     return Explanation(
         f"{subject_of(anchor)} is trusted{_here(case.store)}, but is no root, and that of its"
-        f" issuer, {issuer}, is missing: {ClientKind.LENIENT.value} end at roots only",
+        f" issuer, {issuer}, is missing: {VerifierProfile.LENIENT.value} end at roots only",
         f"{_trust(case.store, issuer)}, too{_to_be_had(anchor)}.",
     )
 
@@ -299,7 +299,7 @@ def _weakness(certificate: bytes, *, is_last: bool) -> str:
 
 def _too_strict(case: Unverified) -> Explanation:
     """What only some versions of Python refuse, and what a program could be told."""
-    arguments = case.sent, case.store, ClientKind.here(), case.host, case.now
+    arguments = case.sent, case.store, VerifierProfile.here(), case.host, case.now
     if case.strict_x509 is False or not server_paths(*arguments, strict_x509=False).verified:
         return Explanation()
     return Explanation(

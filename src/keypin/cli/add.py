@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..checking.targets import Where, targets_of
+from ..checking.targets import ConnectOptions, targets_of
 from ..editing.changes import EditRefused, add_pin, find_host
 from ..errors import HostnameError, KeypinError, PinFormatError, PinSetError
 from ..hostnames import certificate_names, normalise_pattern
@@ -83,7 +83,7 @@ def add(
         typer.Option(
             "--from",
             metavar="FILE|live|PIN",
-            help="Where the key is: in a file, at the server, or a pin as it is.",
+            help="ConnectOptions the key is: in a file, at the server, or a pin as it is.",
         ),
     ],
     role: Annotated[
@@ -238,7 +238,7 @@ def _pattern(host: str) -> str:
         raise CommandError(ExitCode.USAGE, str(error)) from None
 
 
-# Where the key is.
+# ConnectOptions the key is.
 
 
 def _server(name: str, address: Address, connect: str | None, pins: Path) -> Server:
@@ -256,7 +256,7 @@ def _server(name: str, address: Address, connect: str | None, pins: Path) -> Ser
     if address.port is None and address.starttls is None:
         with suppress(KeypinError):  # of no use yet
             file = PinFile.load(pins)
-            target = targets_of(file, Where(), [(name, None)], [])[0]
+            target = targets_of(file, ConnectOptions(), [(name, None)], [])[0]
             return Server(name, target.port, target.starttls)
     return Server(name, address.port or address.usual_port, address.starttls)
 

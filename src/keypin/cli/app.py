@@ -120,6 +120,14 @@ def keypin(
     help_unless_invoked(context)
 
 
+# Until the release after next
+RENAMED = {
+    "--also": "--extra-host",
+    "--against": "--older-pins",
+    "--disclaim": "--without-claim",
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -131,7 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _prepare_output()
     try:
-        return int(app(arguments, prog_name="keypin", standalone_mode=False) or ExitCode.OK)
+        words = _renamed(sys.argv[1:] if arguments is None else arguments)
+        return int(app(words, prog_name="keypin", standalone_mode=False) or ExitCode.OK)
     except CommandError as error:
         complain(error.message)
         return error.code
@@ -140,6 +149,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.USAGE
     except typer.Abort:
         return ExitCode.INTERRUPTED
+
+
+def _renamed(words: Sequence[str]) -> list[str]:
+    """The words of a command, with options by the names that they have now."""
+    found = []
+    own = len(words) if "--" not in words else list(words).index("--")
+    for word in words[:own]:
+        name, equals, value = word.partition("=")
+        found.append(RENAMED.get(name, name) + equals + value)
+    return [*found, *words[own:]]
 
 
 def _prepare_output() -> None:

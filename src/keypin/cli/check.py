@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..checking.findings import Finding, Severity
-from ..checking.judgement import Code, Judge
+from ..checking.judgement import Code, FileChecker
 from ..checking.lint import lint
-from ..checking.live import Contexts, Manner, look_at
+from ..checking.live import Contexts, ScanOptions, scan
 from ..checking.reports import (
     Report,
     finding_line,
@@ -26,7 +26,7 @@ from ..checking.reports import (
     summary_line,
 )
 from ..checking.starttls import PORTS
-from ..checking.targets import Where, targets_of
+from ..checking.targets import ConnectOptions, targets_of
 from ..errors import HostnameError
 from ..hostnames import normalise
 from .durations import duration
@@ -42,7 +42,7 @@ from .targets import Address
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..checking.live import Sighting
+    from ..checking.live import ScanResult
     from ..checking.targets import HostAndPort, Target
     from ..pin import Pin
     from ..pinfile import HostEntry
@@ -52,9 +52,9 @@ __all__ = ["EXAMPLES", "check"]
 EXAMPLES = """
 keypin check
 keypin check api.example.com --cafile private-ca.pem
-keypin check --also www.example.com --starttls mail.example.com=smtp
+keypin check --extra-host www.example.com --starttls mx.example.com=smtp
 keypin check --lint --expires-within 60d --junit keypin.xml
-keypin check --candidate new-chain.pem --at 2027-01-01 --against pins-6.toml
+keypin check --candidate new.pem --at 2027-01-01 --older-pins pins-6.toml
 """
 
 MOST_WORKERS = 1000
@@ -86,7 +86,7 @@ def check(
     also: Annotated[
         list[str] | None,
         typer.Option(
-            "--also",
+            "--extra-host",
             metavar="HOST[:PORT]",
             help="Check this host, too: one that a pattern such as *.example.com is for."
             " Repeatable.",
@@ -184,7 +184,7 @@ def check(
     against: Annotated[
         list[Path] | None,
         typer.Option(
-            "--against",
+            "--older-pins",
             metavar="FILE",
             help="With --candidate: for clients that still carry this pin file, too. Repeatable.",
         ),
@@ -230,7 +230,7 @@ def check(
         {"--candidate": bool(candidate), "--lint": lint_only},
     )
     if not candidate and (at is not None or against):
-        raise CommandError(ExitCode.USAGE, "--at and --against are for --candidate")
+        raise CommandError(ExitCode.USAGE, "--at and --older-pins are for --candidate")
     if candidate and capath is not None:
         raise CommandError(ExitCode.USAGE, "--capath is not for --candidate: use --cafile")
     for path, kind, option in (
@@ -241,7 +241,7 @@ def check(
             refuse_other_name(path, kind, option)
     named = [_host_and_port(text) for text in hosts or ()]
     more = [_host_and_port(text) for text in also or ()]
-    where = Where(
+    where = ConnectOptions(
         {host: _port(text) for host, text in map(_for_one_or_all, port or ())},
         {host: _protocol(text) for host, text in map(_for_one_or_all, starttls or ())},
         _addresses(connect_to or ()),
@@ -261,12 +261,12 @@ def check(
             with authority_errors(cafile, capath):
                 contexts = Contexts(cafile, capath, strict_x509=strict_x509)
             store = trust_store(cafile, capath)
-        judge = Judge(file, inquiry.started, expires_within, store, strict_x509)
+        judge = FileChecker(file, inquiry.started, expires_within, store, strict_x509)
         if not lint_only:
-            manner = Manner(timeout, workers, not one_key, repeat, family)
+            options = ScanOptions(timeout, workers, not one_key, repeat, family)
             targets = targets_of(file, where, named, more)
             _refuse_strangers(where, judge, targets)
-            inquiry.look(judge, targets, contexts, manner)
+            inquiry.look(judge, targets, contexts, options)
         if not inquiry.interrupted:
             if not lint_only:
                 inquiry.found(judge.summing_up(whole_file=not named))
@@ -294,7 +294,7 @@ class _Inquiry:
         self._output = output
         self._fail_on = fail_on
         self._findings: list[Finding] = []
-        self._sightings: list[Sighting] = []
+        self._sightings: list[ScanResult] = []
         self._entries: list[HostEntry] = []
         self._seen: dict[str, frozenset[Pin]] = {}
         self.interrupted = False
@@ -306,7 +306,11 @@ class _Inquiry:
             self._output.finding(finding)
 
     def look(
-        self, judge: Judge, targets: Sequence[Target], contexts: Contexts, manner: Manner
+        self,
+        judge: FileChecker,
+        targets: Sequence[Target],
+        contexts: Contexts,
+        options: ScanOptions,
     ) -> None:
         """Look at servers, and judge what they show; Ctrl-C ends it, and what is known stays."""
         due: list[Target] = []
@@ -317,10 +321,10 @@ class _Inquiry:
                 due.append(target)
         try:
             with progress_of("hosts") as progress:
-                for seen in look_at(due, contexts, manner, progress):
-                    for sighting in seen:
-                        self._output.server(sighting)
-                        self.found(judge.judge(sighting))
+                for seen in scan(due, contexts, options, progress):
+                    for result in seen:
+                        self._output.server(result)
+                        self.found(judge.judge(result))
                     self.found(judge.compare(seen))
                     self._sightings += seen
         except KeyboardInterrupt:
@@ -337,7 +341,7 @@ class _Inquiry:
             each.addresses for each in seen
         )
 
-    def read(self, judge: Judge, entries: list[HostEntry], expires_within: timedelta) -> None:
+    def read(self, judge: FileChecker, entries: list[HostEntry], expires_within: timedelta) -> None:
         """Look at the file itself."""
         self.found(lint(judge.file, self.started, expires_within, hosts=entries, seen=judge.seen))
         self._entries = entries
@@ -373,10 +377,10 @@ class _Output:
     jsonl: bool
     quiet: bool
 
-    def server(self, sighting: Sighting) -> None:
+    def server(self, result: ScanResult) -> None:
         """What a server showed, just now."""
         if self.jsonl:
-            sys.stdout.write(server_line(sighting))
+            sys.stdout.write(server_line(result))
 
     def finding(self, finding: Finding) -> None:
         """A finding, just made."""
@@ -395,7 +399,7 @@ class _Output:
             page.line(summary_of(report.findings))
 
 
-def _entries(judge: Judge, hosts: Sequence[str] | None) -> list[HostEntry]:
+def _entries(judge: FileChecker, hosts: Sequence[str] | None) -> list[HostEntry]:
     """The entries that decide on these hosts; those of the whole file if None."""
     if hosts is None:
         return [entry for entry in judge.file.hosts if not entry.exclude]
@@ -427,7 +431,7 @@ def _refuse_contradictions(*alternatives: dict[str, bool]) -> None:
             raise CommandError(ExitCode.USAGE, f"{' or '.join(options)}, not both")
 
 
-def _refuse_strangers(where: Where, judge: Judge, targets: Iterable[Target]) -> None:
+def _refuse_strangers(where: ConnectOptions, judge: FileChecker, targets: Iterable[Target]) -> None:
     """Refuse to say how to connect to what is no host of the file, and so is most likely mistyped.
 
     Options may name hosts that this check leaves out, so that one set of them does for all checks.

@@ -72,7 +72,7 @@ def deploy(
     against: Annotated[
         list[Path] | None,
         typer.Option(
-            "--against", metavar="FILE", help="A pin file that some still carry. Repeatable."
+            "--older-pins", metavar="FILE", help="A pin file that some still carry. Repeatable."
         ),
     ] = None,
     candidate: Annotated[

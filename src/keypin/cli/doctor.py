@@ -227,10 +227,10 @@ def _pin(words: list[str], environment: dict[str, str], pins: Path) -> None:
     """Let a pin file hold in the command, as keypin run does."""
     environment[inheritance.PINS] = str(pins)
     try:
-        inheritance.pass_on(environment, str(pins))
+        inheritance.propagate_pins(environment, str(pins))
     except KeypinError as error:
         raise CommandError(ExitCode.NOT_PINNED, str(error)) from None
-    escape = commands.find_escape(words, environment)
+    escape = commands.why_unpinned(words, environment)
     if escape is not None:
         raise CommandError(ExitCode.NOT_PINNED, f"not run, it would not be pinned: {escape}")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .targets import Server
 
-__all__ = ["Finding", "as_json", "look_at"]
+__all__ = ["Finding", "as_json", "scan"]
 
 JSON_VERSION = 1
 NOTHING_TO_EXPLAIN = Explanation()
@@ -56,7 +56,7 @@ class Finding:
         return self.server.verified if self.server is not None else ()
 
 
-def look_at(
+def scan(
     text: str,
     target: Path | Server,
     context: ssl.SSLContext,

@@ -156,10 +156,10 @@ def run(
             " localhost.",
         ),
     ] = False,
-    disclaimed: Annotated[
+    unclaimed: Annotated[
         list[str] | None,
         typer.Option(
-            "--disclaim",
+            "--without-claim",
             metavar="CLAIM",
             help="The client does not claim to do this; what comes of it does not count."
             " Repeatable.",
@@ -211,7 +211,7 @@ def run(
         if protocol is None and named is None and group is None:
             protocol = "https"
         chosen = select(named, skipped, group, protocol)
-        refuse_unknown_claims(disclaimed or ())
+        refuse_unknown_claims(unclaimed or ())
         takes_proxy = proxy_by_environment or (preset is not None and preset.takes_proxy)
         lacking = _lacking(chosen, [*words, *extra], {"proxy"} if takes_proxy else set())
         playable = [scenario for scenario in chosen if scenario not in lacking]
@@ -232,7 +232,7 @@ def run(
                     with_certificate=extra,
                     jobs=jobs or os.cpu_count() or 1,
                     timeout=timeout,
-                    disclaimed={*(disclaimed or ()), *(preset.disclaims if preset else ())},
+                    unclaimed={*(unclaimed or ()), *(preset.unclaimed if preset else ())},
                     inapplicable=lacking,
                     progress=progress,
                     tell=(lambda played: None) if json_ else lines.tell,
@@ -266,7 +266,7 @@ def _list_clients(*, as_json: bool) -> ExitCode:
                 "build": list(preset.build),
                 "command": list(preset.command),
                 "with_certificate": list(preset.with_certificate),
-                "disclaims": sorted(preset.disclaims),
+                "unclaimed": sorted(preset.unclaimed),
             }
             for preset in PRESETS.values()
         ]
@@ -279,8 +279,8 @@ def _list_clients(*, as_json: bool) -> ExitCode:
         page.line(f"{preset.about}; compares {preset.compares}", head=f"{preset.name:<{width}}")
         for line in preset.lines():
             page.verbatim(line, indent=width)
-        if preset.disclaims:
-            page.line(f"does not claim {', '.join(sorted(preset.disclaims))}", indent=width)
+        if preset.unclaimed:
+            page.line(f"does not claim {', '.join(sorted(preset.unclaimed))}", indent=width)
         if lacking := preset.needs():
             page.line(("not here", UNCERTAIN), f": it needs {lacking}", indent=width)
     return ExitCode.OK
@@ -400,7 +400,7 @@ def _show_scenario(page: Page, scenario: Scenario, played: list[Played]) -> None
         failed += unsupported  # elsewhere it is the same again
     if failed:
         claims = ", ".join(sorted(scenario.claims))
-        asks = f" It asks for {claims} (--disclaim)." if claims else ""
+        asks = f" It asks for {claims} (--without-claim)." if claims else ""
         page.line(f"{scenario.story}{asks}", indent=2 + STATE_WIDTH)
     for reasons, alike in _by_reasons(failed).items():
         head = f"{_variants(alike, played)}: "

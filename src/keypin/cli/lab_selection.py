@@ -155,7 +155,7 @@ def refuse_unknown_claims(words: Sequence[str]) -> None:
     """
     known = sorted({claim for scenario in scenarios() for claim in scenario.claims})
     for word in words:
-        _refuse_unknown("claim", word, known, "--disclaim")
+        _refuse_unknown("claim", word, known, "--without-claim")
 
 
 def _refuse_unknown(what: str, word: str, known: Collection[str], option: str) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from ..errors import HostnameError
 from ..planning import Impossible, Plan, Policy, Start, make_plan
-from ..planning.advice import ways_out
+from ..planning.advice import alternatives
 from ..planning.clients import days
 from ..planning.picture import draw
 from ..planning.start import start_of
@@ -36,7 +36,7 @@ EXAMPLES = """
 keypin plan --adoption 30d --refresh 7d --lifetime 47d --rotate-every 1y
 keypin plan --adoption 30d --lifetime 47d --new-key-each-renewal
 keypin plan --pins pins.toml --host api.example.com --adoption 6w
-keypin plan --against pins-6.toml --pins pins.toml --refresh 7d --svg plan.svg
+keypin plan --older-pins pins-6.toml --refresh 7d --svg plan.svg
 """
 
 CLIENTS_BREAK = 2
@@ -163,7 +163,7 @@ def plan(
             "--pins",
             metavar="FILE",
             help="Begin with this pin file, the newest; pins.toml with --host, --published or"
-            " --against. Else: with two keys whose pins all clients have.",
+            " --older-pins. Else: with two keys whose pins all clients have.",
         ),
     ] = None,
     host: Annotated[
@@ -176,14 +176,14 @@ def plan(
         date | None,
         _day(
             "When the file of --pins was published. Unless given: on the first day, if there is"
-            " --against; else so long ago that all clients have it.",
+            " --older-pins; else so long ago that all clients have it.",
             "--published",
         ),
     ] = None,
     against: Annotated[
         list[Path] | None,
         typer.Option(
-            "--against",
+            "--older-pins",
             metavar="FILE",
             help="An older pin file, which clients still carry. Repeatable.",
         ),
@@ -255,13 +255,13 @@ def plan(
         made = make_plan(policy, begin, last)
     except Impossible as error:
         raise CommandError(
-            ExitCode.USAGE, _impossible(str(error), ways_out(policy, begin, last))
+            ExitCode.USAGE, _impossible(str(error), alternatives(policy, begin, last))
         ) from None
     who = host or "Keys, certificates and pin files" + ("" if pins is None else f" of {pins}")
     about = f"{who}, {first} to {last}"
     breaking = first_break(made)
     verdict = breaking or f"No client that updates breaks before {last + days(1)}."
-    ways = ways_out(policy, begin, last) if breaking else ()
+    ways = alternatives(policy, begin, last) if breaking else ()
     if svg is not None:
         new_file(svg, draw(made, about, verdict).encode(), force=force)
     if json_:
@@ -396,7 +396,7 @@ def _as_json(plan: Plan, verdict: str, ways: Iterable[Way]) -> dict[str, Any]:
             for one in plan.services
         ],
         "notes": list(notes(plan)),
-        "ways_out": [{"what": way.what, "options": way.options} for way in ways],
+        "alternatives": [{"what": way.what, "options": way.options} for way in ways],
     }
 
 

@@ -22,7 +22,7 @@ __all__ = ["EXAMPLES", "promote"]
 
 EXAMPLES = """
 keypin promote api.example.com "api 2027"
-keypin promote api.example.com "api 2027" --against released/pins-v6.toml
+keypin promote api.example.com "api 2027" --older-pins released/pins-v6.toml
 keypin promote api.example.com "api 2027 RSA" --replaces "api 2026 RSA"
 """
 
@@ -33,7 +33,7 @@ def promote(
     against: Annotated[
         list[Path] | None,
         typer.Option(
-            "--against",
+            "--older-pins",
             metavar="FILE",
             help="A pin file that clients still carry: refuse, if it does not have the key."
             " Repeatable.",
@@ -55,8 +55,9 @@ def promote(
 ) -> ExitCode:
     """Put a key into service; the one before it is retiring.
 
-    It is refused before the key's not_before, and if a pin file given by --against, which clients
-    still carry, does not have the key. When a pin was published, the file itself cannot tell.
+    It is refused before the key's not_before, and if a pin file given by --older-pins, which
+    clients still carry, does not have the key. When a pin was published, the file itself cannot
+    tell.
     """
     if beside and replaces:
         raise CommandError(ExitCode.USAGE, "--replaces or --beside: which?")
@@ -82,4 +83,4 @@ def _carried(path: Path) -> PinSet:
     try:
         return PinSet.load(path)
     except PinFileError as error:
-        raise CommandError(ExitCode.BAD_FILE, f"{error} (--against)") from None
+        raise CommandError(ExitCode.BAD_FILE, f"{error} (--older-pins)") from None

@@ -61,7 +61,7 @@ def run(
     environment = dict(os.environ)
     environment[inheritance.PINS] = file = _checked(pins, report=report)
     try:
-        inheritance.pass_on(environment, file)
+        inheritance.propagate_pins(environment, file)
     except KeypinError as error:
         raise CommandError(ExitCode.NOT_PINNED, str(error)) from None
     starts, escape = commands.examine(command, environment)

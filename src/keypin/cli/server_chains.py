@@ -12,8 +12,8 @@ from ..checking.candidate import names_of
 from ..checking.certificates import facts_of
 from ..checking.paths import (
     UNREADABLE,
-    ClientKind,
     TrustStore,
+    VerifierProfile,
     is_authority,
     is_for_servers,
     issued,
@@ -171,7 +171,7 @@ def unverified(chain: Sequence[bytes], store: TrustStore, now: datetime) -> str:
     begins = [facts_of(certificate).not_before or now for certificate in chain]
     host = names[0].replace("*", "www", 1)
     try:
-        return server_paths(chain, store, ClientKind.LENIENT, host, max(now, *begins)).failure
+        return server_paths(chain, store, VerifierProfile.LENIENT, host, max(now, *begins)).failure
     except (CertificateFormatError, ValueError) as error:
         return str(error)
 

@@ -15,7 +15,7 @@ from ..inspection import verifying_context
 from .certificates import summarise
 from .connections import explanation
 from .exit_codes import CommandError, ExitCode
-from .findings import as_json, look_at
+from .findings import as_json, scan
 from .listing import list_certificates
 from .options import (
     Cafile,
@@ -84,7 +84,7 @@ def show(
     interrupted = False
     try:
         for text, target in chosen:
-            finding = look_at(text, target, context, name, timeout)
+            finding = scan(text, target, context, name, timeout)
             if finding.server is not None and not finding.server.is_verified:
                 why = explanation(finding.server, trust_store(cafile, capath), strict_x509)
                 finding = replace(finding, explanation=why)

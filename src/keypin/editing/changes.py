@@ -251,8 +251,8 @@ def promote(
     if not against:
         warnings.append(
             "a pin file does not tell when a pin was published, nor which clients have it: those"
-            f" that do not have {entry.pin} yet will refuse the new key. --against FILE tests the"
-            " pin files that clients still carry"
+            f" that do not have {entry.pin} yet will refuse the new key. --older-pins FILE tests"
+            " the pin files that clients still carry"
         )
     if not any(each.role == "backup" for each in new.pins):
         warnings.append(f"{host.name} has no backup left; make one: keypin backup-key")

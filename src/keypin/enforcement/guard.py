@@ -50,7 +50,7 @@ __all__ = [
     "guard_of",
     "take_copies",
     "verification_error",
-    "wait_until_cut",
+    "wait_for_threads",
 ]
 
 # One lock for all pinners and contexts. It is held for a decision and for making a connection,
@@ -117,7 +117,7 @@ class Approval(NamedTuple):
     """whether the leaf was found to be for the host"""
 
 
-class Waiting:
+class PlaintextBarrier:
     """Mixed into the class of what holds a guard as `_sslobj`, until its server is approved.
 
     To drop TLS is to hang up: `SSLSocket.shutdown()`, and `connect()` whose handshake fails or does
@@ -146,19 +146,19 @@ class Waiting:
 
 
 @cache
-def _waiting_class(base: Any) -> Any:
+def _barrier_class(base: Any) -> Any:
     own = {"__slots__": (), "__doc__": base.__doc__, "__module__": base.__module__}
     # the base first: its layout is what lets an object change its class
-    own |= {"_sslobj": Waiting._sslobj, "_approved_class": base}
-    return type(base)(base.__name__, (base, Waiting), own)
+    own |= {"_sslobj": PlaintextBarrier._sslobj, "_approved_class": base}
+    return type(base)(base.__name__, (base, PlaintextBarrier), own)
 
 
-def _let_wait(holder: Any) -> None:
-    if not isinstance(holder, Waiting):
+def _put_barrier(holder: Any) -> None:
+    if not isinstance(holder, PlaintextBarrier):
         # one that cannot change its class is watched by the finalizer of its guard
         kind: Any = type(holder)
         with suppress(TypeError):
-            holder.__class__ = _waiting_class(kind)
+            holder.__class__ = _barrier_class(kind)
 
 
 def _is_refused(connection: Any) -> bool:
@@ -327,7 +327,7 @@ class Guard:
         self._pinners = (pinner, *self._pinners)
         holder = self._holder()
         if not isinstance(holder, ssl.SSLObject):
-            _let_wait(holder)
+            _put_barrier(holder)
 
     def begin_watch(self) -> None:
         """Hear of the messages of the handshake from now on."""
@@ -345,7 +345,7 @@ class Guard:
         return not self._pinners
 
     def __del__(self) -> None:
-        """Hang up if this was dropped by what `Waiting` is not mixed into.
+        """Hang up if this was dropped by what `PlaintextBarrier` is not mixed into.
 
         Not if another connection has taken its place.
         """
@@ -535,8 +535,8 @@ class Guard:
         """
         holder: Any = self._holder()
         if holder is not None:
-            _let_wait(holder)
-            if getattr(holder, "_sslobj", None) is None and isinstance(holder, Waiting):
+            _put_barrier(holder)
+            if getattr(holder, "_sslobj", None) is None and isinstance(holder, PlaintextBarrier):
                 holder.__dict__["_sslobj"] = self
         self._refuse(BEGUN if verdict is None else error_for(self._with_details(verdict, by)))
 
@@ -547,7 +547,7 @@ class Guard:
         return stepping not in (None, threading.get_ident()) and not is_cut
 
     # Every call of Python code costs a new connection dearly: it finds the processor's caches full
-    # of cryptography. So what every connection goes through, from here to `_hand_over`, is in few
+    # of cryptography. So what every connection goes through, from here to `_detach`, is in few
     # functions, and ends early where the same was approved before. They are small all the same:
     # where no memory is left, CPython does not get out of an error handler that lies more than 256
     # instructions behind the beginning of a function, for want of the number of its line.
@@ -562,12 +562,12 @@ class Guard:
                 self._refuse(DETACHED)
                 return
             if not isinstance(owner, ssl.SSLObject):
-                _let_wait(self._holder())  # eventlet changes the class of its sockets afterwards
+                _put_barrier(self._holder())  # eventlet changes the class of its sockets afterwards
             if self.host is None:
                 self._refuse_nameless()
         if self.refusal is not None or not self._has_shaken_hands():
             verdicts = None
-        elif (verdicts := self._settle()) is not None:
+        elif (verdicts := self._decide_after_handshake()) is not None:
             self._stepping = None  # nobody has to wait for an observer
             for pinner, verdict in zip(pinners, verdicts, strict=True):
                 if verdict.reason not in QUIET or verdict.expired or pinner._hears_all():
@@ -617,17 +617,17 @@ class Guard:
             self._raise_refusal()
         return result
 
-    def _settle(self) -> list[Verdict] | None:
+    def _decide_after_handshake(self) -> list[Verdict] | None:
         """Decide after the handshake, under the pins in force when it is over."""
         while (verdicts := self._decide(pins := self._pins_in_force())) is not None:
             with LOCK:
                 if not self._are_in_force(pins):
                     continue  # replaced by another thread meanwhile
-                self._hand_over()
+                self._detach()
                 if self._are_in_force(pins):
                     return verdicts
                 # replaced by a signal handler that ran here
-                self._take_back()
+                self._reattach()
                 if self.refusal is not None:
                     return verdicts
         return None
@@ -849,7 +849,7 @@ class Guard:
         connection = getattr(self._holder(), "_sslobj", None)
         return None if connection is self else connection
 
-    def _hand_over(self) -> None:
+    def _detach(self) -> None:
         holder: Any = self._holder()
         if holder is not None:
             # found from what it guards, and from elsewhere
@@ -861,7 +861,7 @@ class Guard:
         stays = self._watched and self.is_carried
         if getattr(holder, "_sslobj", None) is self and not stays:
             holder._sslobj = self._connection
-            if isinstance(holder, Waiting):
+            if isinstance(holder, PlaintextBarrier):
                 holder.__class__ = holder._approved_class  # type: ignore[attr-defined]
             # let go, so that closing the owner frees the connection
             self._connection = None
@@ -870,7 +870,7 @@ class Guard:
         if self._watched:
             self._watched = self._state.end_watch(self)
 
-    def _take_back(self) -> None:
+    def _reattach(self) -> None:
         self.approved = False
         holder: Any = self._holder()
         current = getattr(holder, "_sslobj", None)
@@ -881,12 +881,12 @@ class Guard:
         if isinstance(current, Guard) and current.refusal is not None:
             return
         holder._sslobj = self
-        _let_wait(holder)
+        _put_barrier(holder)
 
     def _refuse(self, error: ssl.SSLCertVerificationError, by: Pinner | None = None) -> None:
         self._refused_by = by
         self.refusal = error
-        self._take_back()
+        self._reattach()
         self.cut()
 
     def _can_be_cut(self) -> bool:
@@ -977,7 +977,7 @@ def take_copies(guards: Sequence[Guard]) -> None:
             attributes["_sslobj"] = guard
 
 
-def wait_until_cut(guards: Iterable[Guard], seconds: float = 10.0) -> None:
+def wait_for_threads(guards: Iterable[Guard], seconds: float = 10.0) -> None:
     """Wait for the threads that are inside OpenSSL with a refused connection that nothing can cut.
 
     What they have written for the server is discarded when they come back. Without the lock, which

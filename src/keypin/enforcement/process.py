@@ -39,7 +39,14 @@ if TYPE_CHECKING:
     from ..pinner import Pinner
     from ..pinset import Verdict
 
-__all__ = ["Found", "in_main_interpreter", "install", "installed", "search", "uninstall"]
+__all__ = [
+    "UnguardedConnections",
+    "in_main_interpreter",
+    "install",
+    "installed",
+    "search",
+    "uninstall",
+]
 
 # The methods of a context that make a connection
 MAKERS: Final = frozenset({"_wrap_bio", "_wrap_socket"})
@@ -58,7 +65,7 @@ def installed() -> tuple[Pinner, ...]:
     return _pinners
 
 
-def install(pinner: Pinner) -> Found:
+def install(pinner: Pinner) -> UnguardedConnections:
     """Put a pinner's pins in force for the process.
 
     Returns:
@@ -70,7 +77,7 @@ def install(pinner: Pinner) -> Found:
     with LOCK:
         if pinner in _installed:
             _set_installed((*_installed, pinner))
-            return Found([], [])
+            return UnguardedConnections([], [])
         try:
             _attach()
             _set_installed((*_installed, pinner))
@@ -363,11 +370,11 @@ def _connection(
             asking = [pinner for pinner in _pinners if pinner in asking or pinner._pins.rules]
         if not asking:
             return make()
-        _doubt_client_certificate(context)
+        _assume_client_certificate(context)
         return guarded_connection(context, asking, make, owner, outgoing, host)
 
 
-def _doubt_client_certificate(context: ssl.SSLContext) -> None:
+def _assume_client_certificate(context: ssl.SSLContext) -> None:
     """One may be loaded, unless the context was made, and kept under our eyes, since the hooks."""
     state = vars(context).get("_keypin") or state_of(context)
     if state.installation is not _installation and not isinstance(context, GuardedContext):
@@ -377,21 +384,21 @@ def _doubt_client_certificate(context: ssl.SSLContext) -> None:
 # Connections that are open already
 
 
-class Found(NamedTuple):
+class UnguardedConnections(NamedTuple):
     """Open connections to hosts that a pinner governs and that it has not seen begin."""
 
     refused: list[Guard]
     """what carries them is still to hang up"""
-    left: list[Verdict]
+    tolerated: list[Verdict]
     """on those that are let pass, because their rule only reports"""
 
 
-def search(pinner: Pinner) -> Found:
+def search(pinner: Pinner) -> UnguardedConnections:
     """Refuse the open connections to hosts that a pinner governs and that it has not seen begin.
 
     Nobody knows how such a connection was verified, so its server's key proves nothing.
     """
-    found = Found([], [])
+    found = UnguardedConnections([], [])
     seen = {id(guard.connection) for guard in pinner._living_guards()}
     for connection, owner in _with_owners(client_connections()):
         if id(connection) in seen or _is_closed(owner):
@@ -407,7 +414,7 @@ def search(pinner: Pinner) -> Found:
             if verdict is None:
                 continue
             if verdict.accepted:
-                found.left.append(verdict)
+                found.tolerated.append(verdict)
                 continue
         if guard is None:
             guard = Guard(connection, context, owner, None, state_of(context), host, False, False)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..pinner import Pinner
     from ..pinset import Verdict
 
-__all__ = ["UNCOVERED", "Uncovered", "look_around", "unwatch", "watch"]
+__all__ = ["UNCOVERED", "Uncovered", "unwatch", "warn_already_imported", "watch"]
 
 Pins = Literal["public key", "certificate", "private CA", "nothing"]
 HELD_TO: Final[dict[Pins, str]] = {
@@ -248,7 +248,7 @@ def unwatch() -> None:
                 _take_hooks_back(module, library.connection, ("__init__",))
 
 
-def look_around() -> None:
+def warn_already_imported() -> None:
     """Name the libraries that were imported before `watch`, and hold those for QUIC.
 
     Not to be called with a lock held: it waits for imports that other threads are in the midst of.

@@ -73,7 +73,7 @@ class Preset:
         command: with the places of the lab.
         with_certificate: further words of it in the scenarios that need a certificate of its own.
         takes_proxy: whether it takes the proxy that the environment names.
-        disclaims: what it does not claim to do, in the words of the scenarios.
+        unclaimed: what it does not claim to do, in the words of the scenarios.
         build: the command that compiles its source first; of this and of the others `{folder}` is
             where that goes.
         needs: finds what it needs and this machine has not; nothing if it can be run.
@@ -85,7 +85,7 @@ class Preset:
     command: tuple[str, ...]
     with_certificate: tuple[str, ...] = ()
     takes_proxy: bool = True
-    disclaims: frozenset[str] = frozenset()
+    unclaimed: frozenset[str] = frozenset()
     build: tuple[str, ...] = ()
     needs: Callable[[], str | None] = lambda: None
 
@@ -165,7 +165,7 @@ PRESETS = {
                 *("--output", os.devnull, "--output", os.devnull, "{url}", "{second_url}"),
             ),
             ("--cert", "{client_certificate}"),
-            disclaims=LEAF_KEY | NO_REDIRECTS,
+            unclaimed=LEAF_KEY | NO_REDIRECTS,
             needs=_programs("curl"),
         ),
         Preset(
@@ -179,7 +179,7 @@ PRESETS = {
                 *(f"--output-document={os.devnull}", "{url}", "{second_url}"),
             ),
             ("--certificate={client_certificate}", "--private-key={client_certificate}"),
-            disclaims=LEAF_KEY | NO_HTTP2,
+            unclaimed=LEAF_KEY | NO_HTTP2,
             needs=_programs("wget"),
         ),
         Preset(
@@ -188,7 +188,7 @@ PRESETS = {
             "nothing: authority and name only",
             ("sh", str(CLIENTS / "s_client.sh"), "{host}", "{port}", "{cafile}"),
             takes_proxy=False,
-            disclaims=NO_REDIRECTS | NO_HTTP2,
+            unclaimed=NO_REDIRECTS | NO_HTTP2,
             needs=_programs("sh", "openssl", "timeout", "grep"),
         ),
         Preset(
@@ -198,7 +198,7 @@ PRESETS = {
             ("node", str(CLIENTS / "node_pinned.js"), *TOLD),
             ("{client_certificate}",),
             takes_proxy=False,
-            disclaims=LEAF_KEY | NO_REDIRECTS | NO_HTTP2,
+            unclaimed=LEAF_KEY | NO_REDIRECTS | NO_HTTP2,
             needs=_programs("node"),
         ),
         Preset(
@@ -207,7 +207,7 @@ PRESETS = {
             "the leaf's key",
             ("{folder}/pinned", *TOLD, "{proxy}"),
             ("{client_certificate}",),
-            disclaims=LEAF_KEY,
+            unclaimed=LEAF_KEY,
             build=("go", "build", "-o", "{folder}/pinned", str(CLIENTS / "pinned.go")),
             needs=_programs("go"),
         ),
@@ -216,7 +216,7 @@ PRESETS = {
             "Java's HttpClient (11 and later) with a trust manager of its own",
             "the leaf's key",
             (*JAVA, "-cp", "{folder}", "PinnedClient", *TOLD),
-            disclaims=LEAF_KEY,
+            unclaimed=LEAF_KEY,
             build=("javac", "-d", "{folder}", str(CLIENTS / "PinnedClient.java")),
             needs=_programs("javac", "java"),
         ),
@@ -226,7 +226,7 @@ PRESETS = {
             "a key of the chain that it has cleaned",
             (*JAVA, "-cp", f"{{folder}}{os.pathsep}{{classpath}}", "OkHttpPinned", *TOLD),
             # it has pins for each host, but this client is told those of one host only
-            disclaims=NO_PIN_FILE | BESIDES | {"client-certificates", "pins-per-host"},
+            unclaimed=NO_PIN_FILE | BESIDES | {"client-certificates", "pins-per-host"},
             build=(
                 *("javac", "-cp", "{classpath}", "-d", "{folder}"),
                 str(CLIENTS / "OkHttpPinned.java"),
@@ -243,7 +243,7 @@ PRESETS = {
                 *("{url}", "{second_url}", "{cafile}"),
             ),
             ("{client_certificate}",),
-            disclaims=NO_HTTP2 | {"https-only"},
+            unclaimed=NO_HTTP2 | {"https-only"},
             needs=_requests,
         ),
     )

@@ -214,7 +214,7 @@ def _told(played: Sequence[Played]) -> str:
     claims = ", ".join(sorted({claim for it in asking for claim in it.claims}))
     which = "all of them ask" if len(asking) == len(scenarios) else f"{len(asking)} of these ask"
     which = "it asks" if len(scenarios) == 1 else which.replace("1 of these ask", "1 of these asks")
-    return f"{told}; {which} for more than to compare the server's key (--disclaim): {claims}"
+    return f"{told}; {which} for more than to compare the server's key (--without-claim): {claims}"
 
 
 def by_scenario(played: Iterable[Played]) -> list[tuple[Scenario, list[Played]]]:

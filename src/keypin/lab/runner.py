@@ -136,7 +136,7 @@ def play(
     with_certificate: Sequence[str] = (),
     jobs: int = 1,
     timeout: float = 30.0,
-    disclaimed: Collection[str] = (),
+    unclaimed: Collection[str] = (),
     inapplicable: Mapping[Scenario, list[str]] | None = None,
     progress: Callable[[int, int], None] = lambda done, known: None,
     tell: Callable[[list[Played]], None] = lambda played: None,
@@ -157,7 +157,7 @@ def play(
         with_certificate: further words for the scenarios that need a certificate of the client's.
         jobs: how many cases at a time.
         timeout: for a run of the command, in seconds.
-        disclaimed: claims that the client does not make, see `Scenario.claims`.
+        unclaimed: claims that the client does not make, see `Scenario.claims`.
         inapplicable: scenarios that were left out, for the report, see `unmet_needs`.
         progress: is told how many cases are done, and of how many.
         tell: is told all cases of each scenario, in the order of the report, once they are played.
@@ -167,7 +167,7 @@ def play(
         OSError: the command cannot be run.
     """
     started = datetime.now(UTC)
-    run = _Run(list(cases), command, with_certificate, jobs, timeout, set(disclaimed))
+    run = _Run(list(cases), command, with_certificate, jobs, timeout, set(unclaimed))
     run.progress, run.tell, run.is_ended = progress, tell, is_ended
     interrupted = False
     try:
@@ -195,7 +195,7 @@ class _Run:
         with_certificate: Sequence[str],
         jobs: int,
         timeout: float,
-        disclaimed: set[str],
+        unclaimed: set[str],
     ) -> None:
         self.cases = cases
         self.final: dict[Case, Played] = {}
@@ -206,7 +206,7 @@ class _Run:
         self._with_certificate = with_certificate
         self._jobs = jobs
         self._timeout = timeout
-        self._disclaimed = disclaimed
+        self._disclaimed = unclaimed
         self._commands = Commands()
 
     def play(self) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
 
-__all__ = ["Way", "ways_out"]
+__all__ = ["Way", "alternatives"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Way:
     plan: Plan
 
 
-def ways_out(policy: Policy, start: Start, last: date) -> tuple[Way, ...]:
+def alternatives(policy: Policy, start: Start, last: date) -> tuple[Way, ...]:
     """Try other ways, and return those in which no client breaks."""
     found = []
     for what, options, other, begin in _candidates(policy, start):

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Start",
     "examine",
-    "find_escape",
     "inside_env",
     "interpreter_options",
     "interpreter_starts",
     "look_up",
     "pins_itself",
+    "why_unpinned",
 ]
 
 LONGEST_CHAIN = 10  # of programs that start each other
@@ -85,7 +85,7 @@ class TooLong(Exception):
     """Programs that start each other without end."""
 
 
-def find_escape(
+def why_unpinned(
     command: Sequence[str],
     environment: Mapping[str, str],
     folder: str = os.curdir,
@@ -111,7 +111,7 @@ def examine(
     folder: str = os.curdir,
     name: str | None = None,
 ) -> tuple[list[Start], str | None]:
-    """As `find_escape`; with the reason, the interpreters that the command may start."""
+    """As `why_unpinned`; with the reason, the interpreters that the command may start."""
     starts: list[Start] = []
     try:
         for start in interpreter_starts(command, environment, folder, name):

@@ -28,7 +28,7 @@ __all__ = [
     "is_readable_by",
     "missing",
     "named_pin_file",
-    "pass_on",
+    "propagate_pins",
     "refusing_folder",
     "wanted",
 ]
@@ -77,7 +77,7 @@ class SentPackages:
         return PathFinder.find_spec(name, [folder for folder in folders if folder])
 
 
-def pass_on(environment: MutableMapping[str, str], pins: str) -> None:
+def propagate_pins(environment: MutableMapping[str, str], pins: str) -> None:
     """Let a pin file hold in every process that gets this environment.
 
     Args:

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["look_around", "unwatch_if_idle", "watch"]
+__all__ = ["hook_already_imported", "unwatch_if_idle", "watch"]
 
 FORKSERVER: Final = ".forkserver import main; "
 # marks what stands in the place of a function
 ORIGINAL: Final = "_keypin_original"
 
 
-def look_around() -> None:
+def hook_already_imported() -> None:
     """Hook what was imported before `watch`.
 
     Not to be called with a lock held: it waits for imports that other threads are in the midst of.
