@@ -288,6 +288,7 @@ class ContextState:
     def watch(self, guard: Guard) -> None:
         """Let a guard hear of the messages of its handshake."""
         key = id(guard.owner)
+        # called with the reference, which is the default of `pop`: the key may be gone already
         self._pending[key] = weakref.ref(guard, partial(self._pending.pop, key))
 
     def end_watch(self, guard: Guard) -> bool:

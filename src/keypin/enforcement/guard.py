@@ -53,8 +53,11 @@ __all__ = [
     "wait_for_threads",
 ]
 
-# One lock for all pinners and contexts. It is held for a decision and for making a connection,
-# never while waiting for anything. A signal handler that calls `replace()` may take it anywhere, so
+# One lock for all pinners and contexts. It is held for a decision and for making a connection, and
+# never while waiting for a server. `install` alone waits under it, up to ten seconds, for threads
+# that are in the midst of making a connection, which takes them less than a millisecond: what they
+# make would be found by nobody. And it searches the heap under it, with `replace` that governs more
+# hosts: some 100 ms where a program has five million objects. A signal handler that calls `replace()` may take it anywhere, so
 # it is re-entrant, and a second lock beside it would have no order in which to be taken.
 LOCK = threading.RLock()
 if hasattr(os, "register_at_fork"):
@@ -323,6 +326,7 @@ class Guard:
     def join(self, pinner: Pinner) -> None:
         """Let one more pinner decide."""
         guards, key = pinner._guards, id(self)
+        # called with the reference, which is the default of `pop`: the key may be gone already
         guards[key] = weakref.ref(self, partial(guards.pop, key))
         self._pinners = (pinner, *self._pinners)
         holder = self._holder()
