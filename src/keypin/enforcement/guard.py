@@ -55,10 +55,11 @@ __all__ = [
 
 # One lock for all pinners and contexts. It is held for a decision and for making a connection, and
 # never while waiting for a server. `install` alone waits under it, up to ten seconds, for threads
-# that are in the midst of making a connection, which takes them less than a millisecond: what they
-# make would be found by nobody. And it searches the heap under it, with `replace` that governs more
-# hosts: some 100 ms where a program has five million objects. A signal handler that calls `replace()` may take it anywhere, so
-# it is re-entrant, and a second lock beside it would have no order in which to be taken.
+# that are in the midst of making a connection, which takes them less than a millisecond: nobody
+# would find what they make. And it searches the heap under it, as `replace` does where it governs
+# more hosts: some 100 ms where a program has five million objects. A signal handler that calls
+# `replace()` may take it anywhere, so it is re-entrant, and a second lock beside it would have no
+# order in which to be taken.
 LOCK = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
