@@ -1,6 +1,6 @@
-"""Run the attack lab against every client of `adapters.py`, and write the table of it.
+"""Run the attack lab against every client of `adapters.py`, and write what came of it.
 
-python examples/lab/run.py --output docs/lab-results.md
+python examples/lab/run.py --output docs/lab-results.md    # and lab-results.json: all of it
 python examples/lab/run.py --client curl --scenario other-ca    # a part, on standard output
 
 It ends with 1 if a client of keypin does not pass a scenario.
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from adapters import Adapter, adapters
-from table import Column, page
+from table import Column, data, page
 
 import keypin
 from keypin.lab import Case, Scenario, scenarios
@@ -46,6 +46,8 @@ def main() -> int:
     text = page(columns, chosen, started, versions())
     if arguments.output:
         arguments.output.write_text(text, "utf-8")
+        everything = data(columns, chosen, started, versions())
+        arguments.output.with_suffix(".json").write_text(everything, "utf-8")
     else:
         print(text)
     return int(any(column.failures for column in columns if column.is_keypin))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from keypin.lab import Scenario
     from keypin.lab.assessment import Played
 
-__all__ = ["Column", "page"]
+__all__ = ["Column", "data", "page"]
 
 HARM_MARKS: dict[str, str] = {
     "application-bytes": "**B**",
@@ -34,6 +35,7 @@ MARKS: dict[str, str] = {
     "not claimed": "·",
     "not applicable": "",
 }
+FINE = frozenset({MARKS["right"], MARKS["not applicable"]})
 LEGEND = (
     "✓ came out right in every variant. Wrong in at least one: "
     + "; ".join(f"{mark} {HARM_WORDS[harm]}" for harm, mark in HARM_MARKS.items())
@@ -93,7 +95,7 @@ def page(columns: list[Column], chosen: list[Scenario], started: datetime, versi
         "",
         f"Written by `make lab` on {started:%Y-%m-%d} with {versions}. {len(chosen)} scenarios,"
         f" {sum(len(column.played) for column in columns)} runs of clients. What each scenario"
-        " does: `keypin lab list`, or the end of this page.",
+        " does: `keypin lab list`. All results, as data: [lab-results.json](lab-results.json).",
         "",
         "Each client is set up as its own documentation says (`examples/lab/clients`,"
         " `keypin lab run --list-clients`), makes the"
@@ -110,20 +112,50 @@ def page(columns: list[Column], chosen: list[Scenario], started: datetime, versi
         adapter = column.adapter
         told = (adapter.name, adapter.version, adapter.about, column.summary)
         lines.append(f"| {number} | {' | '.join(told)} |")
-    lines += ["", "## The scenarios", "", LEGEND, ""]
+    apart = [it for it in chosen if any(_cell(column, it) not in FINE for column in run)]
+    lines += [
+        "",
+        "## Where clients differ",
+        "",
+        f"The {len(apart)} scenarios that did not come out right with every client that can be put"
+        f" to them; the other {len(chosen) - len(apart)} did. {LEGEND}",
+        "",
+    ]
     numbers = [str(columns.index(column) + 1) for column in run]
     for expected, title in (("reject", "To be rejected"), ("accept", "To be accepted")):
         lines += [f"### {title}", "", f"| scenario | {' | '.join(numbers)} |"]
         lines.append(f"| --- |{' :-: |' * len(run)}")
-        for scenario in chosen:
+        for scenario in apart:
             if scenario.expected == expected:
                 cells = [_cell(column, scenario) for column in run]
                 lines.append(f"| `{scenario.identifier}` | {' | '.join(cells)} |")
         lines.append("")
-    lines += ["## What the scenarios do", ""]
-    for scenario in chosen:
-        lines.append(f"- `{scenario.identifier}` ({scenario.source}): {scenario.story}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def data(columns: list[Column], chosen: list[Scenario], started: datetime, versions: str) -> str:
+    """All results in JSON: the worst of each scenario, by client."""
+    clients = [
+        {
+            "name": column.adapter.name,
+            "version": column.adapter.version,
+            "lacking": column.adapter.lacking,
+            "results": {
+                name: {"state": worst.state, "harm": worst.harm}
+                for name, worst in sorted(column.worst.items())
+            },
+            "not_applicable": sorted(it.identifier for it in column.inapplicable),
+        }
+        for column in columns
+    ]
+    found = {
+        "version": 1,
+        "started": started.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "versions": versions,
+        "scenarios": [it.identifier for it in chosen],
+        "clients": clients,
+    }
+    return json.dumps(found, indent=1) + "\n"
 
 
 def _cell(column: Column, scenario: Scenario) -> str:

@@ -5,6 +5,7 @@ That they are refused elsewhere, or are not, is what `make lab` measures.
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,5 +88,10 @@ def test_the_page_tells_the_harms_apart(adapters, modules):
     assert column.summary == "2 right, 1 wrong (1 **B**)"
     text = modules[1].page([column], chosen, datetime.now(UTC), "versions")
     assert "| `other-ca` | **B** |" in text
-    assert "| `pinned-key` | ✓ |" in text
+    assert "pinned-key" not in text  # where nothing is wrong, the data tell
+    data = json.loads(modules[1].data([column], chosen, datetime.now(UTC), "versions"))
+    (client,) = data["clients"]
+    assert client["results"]["pinned-key"] == {"state": "right", "harm": None}
+    assert client["results"]["other-ca"] == {"state": "wrong", "harm": "application-bytes"}
+    assert sorted(data["scenarios"]) == sorted(names)
     assert "**B** an attacker received application bytes" in text
