@@ -9,6 +9,8 @@ from some_pins import FIRST, SECOND, THIRD, host, pin_file
 
 from keypin.formats import FormatError, export_to, import_from
 
+pytest.importorskip("tree_sitter", reason="no wheel of tree-sitter for this Python")
+
 A, B, C = FIRST, SECOND, THIRD
 ONE = {"api.example.com": {A}}
 BOTH = {"api.example.com": {A, B}}

@@ -7,6 +7,7 @@ its parts, so that whoever walks the tree misses nothing.
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
@@ -307,9 +308,13 @@ def _root(content: bytes, language: str) -> Node:
 
         grammar = import_module(f"tree_sitter_{language}")
     except ImportError as error:
-        raise FormatError(
-            f"Kotlin and Java are read with {error.name}: pip install 'keypin[formats]'"
-        ) from None
+        how = (
+            "pip install 'keypin[formats]'"
+            if sys.version_info < (3, 15)
+            else "pip install tree-sitter tree-sitter-java tree-sitter-kotlin, which may need a C"
+            " compiler for this Python, or import with an older one"
+        )
+        raise FormatError(f"Kotlin and Java are read with {error.name}: {how}") from None
     return Parser(Language(grammar.language())).parse(content).root_node
 
 
