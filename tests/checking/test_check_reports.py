@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from check_scene import HOST, NOW, at
 
-from keypin.checking import judgement, lint
+from keypin.checking import judgement, lint, rehearsal
 from keypin.checking.findings import Finding, Severity, exit_code, worst
 from keypin.checking.reports import Report, junit_report, prometheus_report
 from keypin.lab import Server
@@ -249,7 +249,7 @@ def test_a_candidate_is_rehearsed_without_any_network(
 def test_every_code_is_documented():
     text = DOCUMENT.read_text(encoding="utf-8")
     documented = re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE)
-    assert set(documented) >= {*judgement.Code, *lint.Code}
+    assert set(documented) >= {*judgement.Code, *lint.Code, *rehearsal.Code}
     assert len(documented) == len(set(documented))
 
 

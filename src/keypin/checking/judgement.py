@@ -569,7 +569,7 @@ def _mismatch(verdict: Verdict, where: str) -> Finding:
     host = verdict.host
     served = _listed(f"{pin} ({subject})" for pin, subject in verdict.served)
     text = f"{verdict.reason}; served: {served}" if served else str(verdict.reason)
-    advice = "If the key was changed on purpose, pin it; if not, somebody stands in between."
+    advice = "If the key was changed on purpose, pin it; if not, this may be a man in the middle."
     if verdict.matched:  # by a rule that has expired and allows anything
         text = f"clients are not protected: {text}"
         return Finding(Severity.CRITICAL, Code.PIN_MISMATCH, host, text, where, advice)
