@@ -220,6 +220,20 @@ print(sorted(rule.host for rule in pinner.pins.rules))
     assert doctor(ORDINARY).code == ExitCode.BAD_FILE
 
 
+@pytest.mark.parametrize("how", ["mode", "defaults", "report:"])
+def test_an_environment_that_only_reports_pins_nothing(how, doctor, tmp_path, monkeypatch):
+    own = tmp_path / "own.toml"
+    text = {
+        "mode": PINS_OF_ITS_OWN + 'mode = "report"\n',
+        "defaults": PINS_OF_ITS_OWN.replace("[[host]]", '[defaults]\nmode="report"\n[[host]]', 1),
+        "report:": PINS_OF_ITS_OWN,
+    }[how]
+    own.write_text(text)
+    monkeypatch.setenv("KEYPIN_PINS", f"report:{own}" if how == "report:" else str(own))
+    ended = doctor(ORDINARY)
+    assert (ended.code, ended.lines[0][:11]) == (ExitCode.BYPASSED, "NOT PINNED:")
+
+
 def test_inject_and_own_pins_are_two_questions(doctor):
     assert doctor(ORDINARY, options=("--inject", "--own-pins")).code == ExitCode.USAGE
 

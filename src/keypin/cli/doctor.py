@@ -199,14 +199,20 @@ def _inherited_pins(trial: Trial) -> str | None:
     Raises:
         CommandError: its own cannot be read.
     """
-    mode, own = inheritance.named_pin_file(os.environ.get(inheritance.PINS, ""))
+    try:
+        mode, own = inheritance.named_pin_file(os.environ.get(inheritance.PINS, ""))
+    except KeypinError as error:
+        raise CommandError(ExitCode.USAGE, str(error)) from None
     if not own:
         return None
-    names = [rule.host for rule in trial.bench.pins.rules]
     before = read_pin_file(Path(own)).pin_set()
+    pins = trial.bench.pins
+    if not any(rule.mode == "enforce" and not rule.exclude for rule in before.rules):
+        pins = pins.in_report_mode()  # so nothing that it pins is refused, and the test's is not
+    names = [rule.host for rule in pins.rules]
     rules = [rule for rule in before.rules if rule.host not in names]
     path = trial.bench.folder / "inherited-pins.toml"
-    PinSet([*rules, *trial.bench.pins.rules], unlisted=before.unlisted).dump(path)
+    PinSet([*rules, *pins.rules], unlisted=before.unlisted).dump(path)
     return f"{mode}{path}"
 
 
@@ -259,7 +265,10 @@ def _doubtful(runs: list[Run]) -> Run | None:
 def _bypassed(arrivals: list[str], runs: list[Run], way: Way) -> Diagnosis:
     why = {
         "injected": NOT_COVERED,
-        "environment": (f"{BY_ENVIRONMENT}, which did not reach what sent that.",),
+        "environment": (
+            f"{BY_ENVIRONMENT}, which did not reach what sent that, or refuses nothing: in",
+            "report mode, or where its file has no host whose pins are enforced.",
+        ),
         "told": (*OWN_CHECK_PASSED, OTHER_QUESTION),
         "not told": (*NOT_TOLD, OTHER_QUESTION),
     }[way]

@@ -64,6 +64,10 @@ def run(
         inheritance.propagate_pins(environment, file)
     except KeypinError as error:
         raise CommandError(ExitCode.NOT_PINNED, str(error)) from None
+    if sys.platform != "win32":
+        from ..startup import process_starts
+
+        process_starts.hand_on(file)  # where other pins hold in this process itself
     starts, escape = commands.examine(command, environment)
     if escape is None and os.name == "posix":
         escape = proof.find_unpinned(starts)
@@ -96,7 +100,10 @@ def _tell_of_unpinned(command: list[str], environment: dict[str, str]) -> None:
 
 def _checked(option: Path | None, *, report: bool) -> str:
     """The value of KEYPIN_PINS, once the pin file has been found to be good."""
-    mode, name = inheritance.named_pin_file(os.environ.get(inheritance.PINS, ""))
+    try:
+        mode, name = inheritance.named_pin_file(os.environ.get(inheritance.PINS, ""))
+    except KeypinError as error:
+        raise CommandError(ExitCode.USAGE, str(error)) from None
     if option is not None or not name:
         mode, name = "", str(option or DEFAULT)
         if option is None and not DEFAULT.exists():
