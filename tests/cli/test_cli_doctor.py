@@ -234,6 +234,24 @@ def test_an_environment_that_only_reports_pins_nothing(how, doctor, tmp_path, mo
     assert (ended.code, ended.lines[0][:11]) == (ExitCode.BYPASSED, "NOT PINNED:")
 
 
+def test_a_program_that_fails_every_other_time_is_not_called_pinned(doctor):
+    """It knows no pin that it could fail by."""
+    program = """
+import os, pathlib, socket, ssl, sys, urllib.parse, urllib.request
+count = pathlib.Path("count")
+count.write_text(count.read_text() + "." if count.exists() else ".")
+if len(count.read_text()) % 2:
+    address = urllib.parse.urlsplit(sys.argv[1])
+    plain = socket.create_connection((address.hostname, address.port))
+    ssl.create_default_context().wrap_socket(plain, server_hostname="localhost").close()
+    sys.exit("no luck")
+urllib.request.urlopen(sys.argv[1]).read()
+"""
+    ended = doctor(program)
+    assert ended.code == ExitCode.INCONCLUSIVE
+    assert "was told no pin of the test's" in " ".join(ended.lines)
+
+
 def test_inject_and_own_pins_are_two_questions(doctor):
     assert doctor(ORDINARY, options=("--inject", "--own-pins")).code == ExitCode.USAGE
 

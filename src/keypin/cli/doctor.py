@@ -287,6 +287,12 @@ def _inconclusive(doubtful: Run, runs: list[Run]) -> Diagnosis:
 
 
 def _pinned(runs: list[Run], way: Way) -> Diagnosis:
+    if way == "not told":  # so it cannot know the key
+        reasons = [
+            "only the servers with the pinned key received something, but the command was told no"
+            " pin of the test's: does it fail now and then for another reason?"
+        ]
+        return Diagnosis("inconclusive", ExitCode.INCONCLUSIVE, reasons, runs, runs[0])
     reasons = ["the server with the pinned key was reached, and the others received nothing"]
     if way == "injected":
         reasons.append("keypin doctor pinned it for that (--inject), as keypin run does.")
