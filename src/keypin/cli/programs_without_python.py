@@ -136,11 +136,12 @@ def unpinned_program(
         return Unpinned(name, is_certain=True)
     if plain in DELEGATES:
         return Delegate(name, is_certain=True)
-    content = _content(program)
-    if name in SHELLS or _is_shell_script(content):
-        return _named_in([content, *map(os.fsencode, words[1:]), *map(_content, words[1:])])
+    if name in SHELLS or _is_shell_script(_content(program, 256)):
+        texts = map(_content, (program, *words[1:]))
+        return _named_in([*map(os.fsencode, words[1:]), *texts])
     if starts_python:
         return None
+    content = _content(program)
     if content.startswith(b"#!"):
         return None if PYTHON_NAMED.search(content) else Unpinned(name, is_certain=False)
     if any(mark in content for mark in PACKED_PYTHON):
@@ -193,11 +194,11 @@ def _behind_launchers(words: list[str], environment: Mapping[str, str]) -> list[
     return words
 
 
-def _content(program: str) -> bytes:
+def _content(program: str, most: int = MOST_READ) -> bytes:
     try:
         if not os.path.isfile(program):  # what is read of a pipe is lost to the command
             return b""
         with open(program, "rb") as file:
-            return file.read(MOST_READ)
+            return file.read(most)
     except (OSError, ValueError):
         return b""
