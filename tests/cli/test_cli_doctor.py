@@ -252,6 +252,24 @@ urllib.request.urlopen(sys.argv[1]).read()
     assert "was told no pin of the test's" in " ".join(ended.lines)
 
 
+def test_a_key_that_is_checked_on_another_connection_is_no_pin(doctor):
+    program = """
+import socket, ssl, sys, urllib.parse, urllib.request
+import keypin
+address = urllib.parse.urlsplit(sys.argv[1])
+context = ssl.create_default_context()
+plain = socket.create_connection((address.hostname, address.port))
+with context.wrap_socket(plain, server_hostname=address.hostname) as probe:
+    found = keypin.Pin.from_certificate(probe.getpeercert(True))
+if str(found) != sys.argv[2]:
+    sys.exit("another key")
+urllib.request.urlopen(sys.argv[1]).read()
+"""
+    ended = doctor(program, "{url}", "{pin}")
+    assert ended.code == ExitCode.INCONCLUSIVE
+    assert "sends over another connection" in " ".join(ended.lines)
+
+
 def test_inject_and_own_pins_are_two_questions(doctor):
     assert doctor(ORDINARY, options=("--inject", "--own-pins")).code == ExitCode.USAGE
 

@@ -293,6 +293,14 @@ def _pinned(runs: list[Run], way: Way) -> Diagnosis:
             " pin of the test's: does it fail now and then for another reason?"
         ]
         return Diagnosis("inconclusive", ExitCode.INCONCLUSIVE, reasons, runs, runs[0])
+    probing = next((run for run in runs if run.pinned and run.visit.begins_with_a_probe), None)
+    if way == "told" and probing is not None:
+        reasons = [
+            "the command completes a handshake without sending anything, and sends over another"
+            " connection: if it checks the key of the first only, an attacker passes that on and"
+            " answers the second"
+        ]
+        return Diagnosis("inconclusive", ExitCode.INCONCLUSIVE, reasons, runs, probing)
     reasons = ["the server with the pinned key was reached, and the others received nothing"]
     if way == "injected":
         reasons.append("keypin doctor pinned it for that (--inject), as keypin run does.")
