@@ -134,9 +134,10 @@ def unpinned_program(
     plain = name.lower().removesuffix(".exe")
     if plain in CLIENTS:
         return Unpinned(name, is_certain=True)
-    if plain in DELEGATES:
+    head = _content(program, 256)
+    if plain in DELEGATES and not head.startswith(b"#!"):  # a script may be anybody's
         return Delegate(name, is_certain=True)
-    if name in SHELLS or _is_shell_script(_content(program, 256)):
+    if name in SHELLS or _is_shell_script(head):
         texts = map(_content, (program, *words[1:]))
         return _named_in([*map(os.fsencode, words[1:]), *texts])
     if starts_python:
