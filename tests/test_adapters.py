@@ -8,11 +8,13 @@ import os
 import pickle
 import socket
 import socketserver
+import ssl
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +32,7 @@ from scene import HOST, NAMES, authority, issuing, pinned, pinner_for, pins_for,
 
 from keypin import PinMismatch, Pinner, PinSet, PlainHTTPRefused, ProtectionError, find_error
 from keypin.adapters import PinningAdapter
-from keypin.lab import Authority, ConnectProxy, Http, Server, scenarios
+from keypin.lab import Authority, ConnectProxy, Http, Response, Server, scenarios
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -610,6 +612,94 @@ def test_a_redirect_is_no_way_past_the_pins(to, session, cafile):
             assert server.application_bytes > 0
         target.settle()
         assert target.application_bytes == 0
+
+
+# What may stand in the place of the adapter's TLS
+
+
+class WithContext(requests.adapters.HTTPAdapter):
+    """Sets a context where requests lets classes set their settings."""
+
+    def build_connection_pool_key_attributes(self, *arguments, **more):
+        host, settings = super().build_connection_pool_key_attributes(*arguments, **more)
+        return host, {**settings, "ssl_context": self.own_context}
+
+
+class WithPool(requests.adapters.HTTPAdapter):
+    """Sets it in the pool."""
+
+    def get_connection_with_tls_context(self, *arguments, **more):
+        pool = super().get_connection_with_tls_context(*arguments, **more)
+        pool.conn_kw["ssl_context"] = self.own_context
+        return pool
+
+
+@pytest.mark.parametrize("other_class", [WithContext, WithPool])
+def test_a_context_of_another_class_that_is_mixed_in_sends_nothing(other_class, session, cafile):
+    class Mixed(other_class, PinningAdapter):
+        own_context = ssl.create_default_context(cafile=cafile)
+
+    adapter = Mixed(pinner_for(pinned()), cafile=cafile)
+    session.mount("https://", adapter)
+    with Server(pinned()) as server:
+        for verify in (True, False):
+            with pytest.raises(ProtectionError, match="has taken the place") as caught:
+                get(session, server, verify=verify)
+            assert isinstance(caught.value, SSL_ERROR)
+        assert not server.connections
+        Mixed.own_context = adapter.pinner.protect(ssl.create_default_context(cafile=cafile))
+        assert get(session, server) == 200
+    with Server(unpinned()) as server:
+        assert_refused(session, server)
+
+
+def test_another_pinner_cannot_be_put_into_an_adapter(cafile):
+    """It would hold for what is connected later, and only in part."""
+    adapter = PinningAdapter(pinner_for(pinned()), cafile=cafile)
+    with pytest.raises(AttributeError):
+        adapter.pinner = pinner_for(unpinned())
+
+
+FUTURE = """
+import importlib, sys
+import urllib3_future
+for name in ("connection", "connectionpool", "contrib", "exceptions", "fields", "filepost",
+             "poolmanager", "response", "util.retry", "util.ssl_", "util.url"):
+    importlib.import_module(f"urllib3_future.{name}")
+for name in [name for name in sys.modules if name.split(".")[0] == "urllib3_future"]:
+    sys.modules[name.replace("urllib3_future", "urllib3", 1)] = sys.modules[name]
+
+import requests
+from keypin.adapters import PinningAdapter
+assert requests.adapters.PoolManager is urllib3_future.PoolManager
+session = requests.Session()
+session.mount("https://", PinningAdapter("pins.toml", cafile="roots.pem"))
+print([session.get(sys.argv[1], timeout=20).status_code for _ in range(3)])
+"""
+
+
+@pytest.mark.skipif(
+    find_spec("urllib3_future") is None or find_spec("qh3") is None, reason="needs niquests[http3]"
+)
+def test_urllib3_future_in_urllib3s_place_is_not_invited_to_http3(cafile, tmp_path):
+    """Where QUIC would go round the context, and so round the pins."""
+    pins_for(pinned()).dump(tmp_path / "pins.toml")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as quic:
+        quic.bind(("127.0.0.1", 0))
+        quic.setblocking(False)
+        invitation = {"Alt-Svc": f'h3=":{quic.getsockname()[1]}"; ma=3600'}
+        application = Http(lambda request: Response(b"right", headers=invitation))
+        with Server(pinned(), application=application) as server:
+            done = subprocess.run(
+                [sys.executable, "-c", FUTURE, server.url_for(HOST)],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+        assert done.stdout.strip() == "[200, 200, 200]", done.stderr
+        with pytest.raises(BlockingIOError):
+            quic.recv(2048)
 
 
 # Pickles and copies

@@ -29,8 +29,8 @@ from .pinset import PinSet
 
 try:
     import requests
+    import urllib3
     from requests.adapters import HTTPAdapter
-    from urllib3 import ProxyManager
 except ImportError as error:
     raise MissingExtra(
         "keypin.adapters needs requests: pip install 'keypin[adapters]'", name="requests"
@@ -133,10 +133,15 @@ class PinningAdapter(HTTPAdapter):
 
     def _begin(self, pinner: Pinner, authorities: Authorities) -> None:
         authorities.check()
-        self.pinner = pinner
+        self._pinner = pinner
         self._authorities = authorities
         self._contexts: dict[tuple[object, ...], ssl.SSLContext] = {}
         self._lock = Lock()
+
+    @property
+    def pinner(self) -> Pinner:
+        """The one that all its contexts ask; another cannot take its place."""
+        return self._pinner
 
     # Pickles and copies
 
@@ -181,11 +186,14 @@ class PinningAdapter(HTTPAdapter):
         """Make the pools; also those that nobody asks `build_connection_pool_key_attributes`."""
         super().init_poolmanager(*arguments, **more)
         # no argument, which other adapters that set up pools, and are mixed in, do not take
-        self.poolmanager.connection_pool_kw["ssl_context"] = self._context_for(True)
+        self.poolmanager.connection_pool_kw |= {
+            "ssl_context": self._context_for(True),
+            **_no_http3(),
+        }
 
     def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
         """Make the pools of a proxy, likewise."""
-        more["ssl_context"] = self._context_for(True)
+        more |= {"ssl_context": self._context_for(True), **_no_http3()}
         if not proxy.lower().startswith("socks"):
             more["proxy_ssl_context"] = more["ssl_context"]
         return super().proxy_manager_for(proxy, **more)
@@ -205,10 +213,22 @@ class PinningAdapter(HTTPAdapter):
         return host, {"ssl_context": context, PROXY_CONFIG: proxy_config}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Do nothing: the context of the pool says how to verify.
+        """Refuse a pool whose context is not guarded, as a class that is mixed in may make it.
 
-        urllib3 would load authorities and certificates that are named here into that context.
+        Nothing is set: urllib3 would load authorities and certificates into a context, which says
+        itself how to verify.
+
+        Raises:
+            ProtectionError: see above; also a `requests.exceptions.SSLError`.
         """
+        if url.lower().startswith("https:"):
+            context = conn.conn_kw.get("ssl_context")
+            if getattr(context, "_keypin_pinner", None) is not self.pinner:
+                raise Unguarded(
+                    "another TLS context has taken the place of the adapter's, by a class that is"
+                    " mixed in or a subclass: leave that out, or protect it"
+                    " (adapter.pinner.protect)"
+                )
 
     # Contexts
 
@@ -284,8 +304,19 @@ class OtherAuthorities(ProtectionError, requests.exceptions.SSLError):
     """A `ProtectionError` that programs which use requests expect."""
 
 
+class Unguarded(ProtectionError, requests.exceptions.SSLError):
+    """A `ProtectionError` that programs which use requests expect."""
+
+
+def _no_http3() -> dict[str, Any]:
+    """What keeps urllib3-future, which may be in urllib3's place, from TLS without a context."""
+    if not hasattr(urllib3, "HttpVersion"):
+        return {}
+    return {"disabled_svn": {urllib3.HttpVersion.h3}}
+
+
 # what TLS to a proxy is made with; made by urllib3, because its versions differ in the fields
-_PROXY_CONFIG: Any = ProxyManager("http://proxy.invalid").proxy_config
+_PROXY_CONFIG: Any = urllib3.ProxyManager("http://proxy.invalid").proxy_config
 
 
 def _state_of(file: str | PathLike[str]) -> tuple[int, int, int]:

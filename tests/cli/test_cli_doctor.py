@@ -220,6 +220,56 @@ print(sorted(rule.host for rule in pinner.pins.rules))
     assert doctor(ORDINARY).code == ExitCode.BAD_FILE
 
 
+@pytest.mark.parametrize("how", ["mode", "defaults", "report:"])
+def test_an_environment_that_only_reports_pins_nothing(how, doctor, tmp_path, monkeypatch):
+    own = tmp_path / "own.toml"
+    text = {
+        "mode": PINS_OF_ITS_OWN + 'mode = "report"\n',
+        "defaults": PINS_OF_ITS_OWN.replace("[[host]]", '[defaults]\nmode="report"\n[[host]]', 1),
+        "report:": PINS_OF_ITS_OWN,
+    }[how]
+    own.write_text(text)
+    monkeypatch.setenv("KEYPIN_PINS", f"report:{own}" if how == "report:" else str(own))
+    ended = doctor(ORDINARY)
+    assert (ended.code, ended.lines[0][:11]) == (ExitCode.BYPASSED, "NOT PINNED:")
+
+
+def test_a_program_that_fails_every_other_time_is_not_called_pinned(doctor):
+    """It knows no pin that it could fail by."""
+    program = """
+import os, pathlib, socket, ssl, sys, urllib.parse, urllib.request
+count = pathlib.Path("count")
+count.write_text(count.read_text() + "." if count.exists() else ".")
+if len(count.read_text()) % 2:
+    address = urllib.parse.urlsplit(sys.argv[1])
+    plain = socket.create_connection((address.hostname, address.port))
+    ssl.create_default_context().wrap_socket(plain, server_hostname="localhost").close()
+    sys.exit("no luck")
+urllib.request.urlopen(sys.argv[1]).read()
+"""
+    ended = doctor(program)
+    assert ended.code == ExitCode.INCONCLUSIVE
+    assert "was told no pin of the test's" in " ".join(ended.lines)
+
+
+def test_a_key_that_is_checked_on_another_connection_is_no_pin(doctor):
+    program = """
+import socket, ssl, sys, urllib.parse, urllib.request
+import keypin
+address = urllib.parse.urlsplit(sys.argv[1])
+context = ssl.create_default_context()
+plain = socket.create_connection((address.hostname, address.port))
+with context.wrap_socket(plain, server_hostname=address.hostname) as probe:
+    found = keypin.Pin.from_certificate(probe.getpeercert(True))
+if str(found) != sys.argv[2]:
+    sys.exit("another key")
+urllib.request.urlopen(sys.argv[1]).read()
+"""
+    ended = doctor(program, "{url}", "{pin}")
+    assert ended.code == ExitCode.INCONCLUSIVE
+    assert "sends over another connection" in " ".join(ended.lines)
+
+
 def test_inject_and_own_pins_are_two_questions(doctor):
     assert doctor(ORDINARY, options=("--inject", "--own-pins")).code == ExitCode.USAGE
 

@@ -177,3 +177,38 @@ def test_a_host_that_is_enforced_is_not_put_into_report_mode(keypin, tmp_path):
     assert "a.example is enforced already" in ended.error
     assert (tmp_path / "pins.toml").read_bytes() == before
     assert PinSet.load(tmp_path / "pins.toml").rule_for("a.example").mode == "enforce"
+
+
+def test_report_mode_opens_no_host_that_is_refused(keypin, tmp_path):
+    """As hosts in no entry are where unlisted ones are refused."""
+    file = tmp_path / "pins.toml"
+    text = f"""schema = 1
+version = 1
+[defaults]
+unlisted = "refuse"
+[[host]]
+name = "a.example"
+pins = ["{PIN}"]
+"""
+    file.write_text(text)
+    ended = keypin("add", "b.example", "--from", OTHER, "--report")
+    assert ended.code == 64
+    assert "report mode would let all pass" in ended.error
+    assert file.read_text() == text
+    assert keypin("add", "b.example", "--from", OTHER).code == 0
+
+
+@pytest.mark.parametrize("how", ["deny", "revoked"])
+@pytest.mark.parametrize("name", ["api.example.com", "**.api.example.com"])
+def test_a_key_that_a_wider_entry_denies_is_not_pinned(keypin, tmp_path, how, name):
+    file = tmp_path / "pins.toml"
+    pins = f'pins = ["{PIN}"]\ndeny = ["{OTHER}"]\n'
+    if how == "revoked":
+        pins = f'pins = ["{PIN}", {{ pin = "{OTHER}", role = "revoked" }}]\n'
+    file.write_text(f'schema = 1\nversion = 1\n[[host]]\nname = "**.example.com"\n{pins}')
+    before = file.read_text()
+    ended = keypin("add", name, "--from", OTHER)
+    assert ended.code == 77
+    assert f"{OTHER} must never be accepted for **.example.com" in ended.error
+    assert file.read_text() == before
+    assert keypin("add", name, "--from", PIN).code == 0

@@ -161,6 +161,8 @@ PINNED = f"curl --pinnedpubkey '{LIST}'"
         (f"{PINNED} -o", "nothing follows"),
         ("curl https://a.example/", "no --pinnedpubkey"),
         ("curl --pinnedpubkey key.pem https://a.example/", "write its pin"),
+        (f"curl --pinnedpubkey '{LIST};{THIRD}' https://a.example/", "not a pin to curl"),
+        (f"curl --pinnedpubkey '{LIST};pin-{THIRD}' https://a.example/", "not a pin to curl"),
         (
             "curl --pinnedpubkey 'sha256//AAAA' https://a.example/",
             "a.example: .*32 bytes, this one 3",

@@ -169,6 +169,36 @@ def test_records_for_servers_and_cas_together_widen_the_servers():
     }
 
 
+def test_a_servers_key_that_is_an_authoritys_at_another_port_is_widened():
+    imported = read(
+        f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX}", f"_25._tcp.a.example. IN TLSA 2 1 1 {HEX}"
+    )
+    assert imported.pins.hosts[0].match is None
+    assert ("leaf-becomes-chain", "less-safe") in {
+        (each.name, each.direction) for each in imported.losses
+    }
+
+
+def test_an_alias_of_an_alias_is_followed():
+    imported = read(
+        "_443._tcp.b.example. IN CNAME dane.a.example.",
+        "dane.a.example. IN CNAME _443._tcp.a.example.",
+        f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX}",
+    )
+    names = {each.name: [pin.pin for pin in each.pins] for each in imported.pins.hosts}
+    assert names == {"a.example": [FIRST], "b.example": [FIRST]}
+
+
+@pytest.mark.parametrize("target", ["elsewhere.example.", "_443._tcp.b.example."])
+def test_an_alias_of_what_is_not_there_is_not_left_out(target):
+    """Its host is pinned by DANE, and would not be."""
+    with pytest.raises(FormatError, match="is an alias of records that are"):
+        read(
+            f"_443._tcp.a.example. IN TLSA 3 1 1 {HEX}",
+            f"_443._tcp.b.example. IN CNAME {target}",
+        )
+
+
 def test_ports_with_the_same_keys_are_one_host():
     imported = read(*(f"_{port}._tcp.a.example. IN TLSA 3 1 1 {HEX}" for port in (443, 8443, 25)))
     assert len(imported.pins.hosts) == 1

@@ -1,4 +1,4 @@
-"""What `keypin run` makes of commands in which no interpreter was found."""
+"""What `keypin run` makes of commands that start what nothing pins."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ PROGRAMS = {
     "clientgo": ELF + b"\xff Go buildinf:go1.25 net/http.(*Client).Get",
     "runnergo": ELF + b"\xff Go buildinf:go1.25 syscall.forkExec",
     "native": ELF + b"SSL_connect\0",
+    "windows": b"MZ\x90\0 native",
+    "packed": ELF + b"_PYI_APPLICATION_HOME_DIR\0Py_Initialize\0",
+    "onefile": ELF + b"NUITKA_ONEFILE_PARENT\0",
+    "docker": ELF + b"\xff Go buildinf:go1.25 syscall.forkExec",
+    "ssh": ELF,
+    "batch": b"#!/usr/bin/python3\nimport app\n",
+    "remote": b'#!/bin/sh\nssh host "cd /app && ./app"\n',
+    "node-start": b"#!/bin/sh\nexport PORT=8080\nexec node server.js\n",
+    "git-free": b"#!/bin/sh\ngit=x at=y ./digit legit.sh\n# look at node\necho at once ssh\n",
     "uwsgi": ELF + b"Py_Initialize\0",
     "wrapper": b'#!/bin/sh\nexec /opt/app/bin/python -m app "$@"\n',
     "fetching": b"#!/bin/sh\nset -e\ncurl -fsS https://a.example/ | python -m app\n",
@@ -35,6 +44,15 @@ EXPECTED = {
     "clientgo": ("clientgo", True),
     "runnergo": ("runnergo", False),
     "native": ("native", False),
+    "windows": ("windows", False),
+    "packed": ("packed", True),
+    "timeout 5 onefile": ("onefile", True),
+    "docker run image python app.py": ("docker", True),
+    "env A=b ssh host python app.py": ("ssh", True),
+    "batch": None,
+    "remote": ("ssh", False),
+    "node-start": ("node", False),
+    "git-free": None,
     "uwsgi": None,
     "wrapper": None,
     "fetching": ("curl", False),
@@ -66,6 +84,28 @@ def test_what_a_command_without_python_comes_down_to(folder, command, expected):
         assert not found.is_certain
     else:
         assert found == (expected and Unpinned(*expected))
+
+
+@pytest.mark.parametrize("command", ["curl -o python x", "ssh host python", "docker run a python"])
+def test_a_word_that_is_called_like_python_makes_no_python_of_a_client(folder, command):
+    found = unpinned_program(command.split(), {"PATH": str(folder)}, starts_python=True)
+    assert found == (command.split()[0], True)
+    found = unpinned_program(["native", "python"], {"PATH": str(folder)}, starts_python=True)
+    assert found is None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_what_may_not_be_read_is_spoken_of(folder):
+    folder.joinpath("native").chmod(0o111)
+    assert unpinned_program(["native"], {"PATH": str(folder)}) == ("native", False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ssh h true", "cd x && ssh h", "exec /usr/bin/ssh h", "A=b C=d ssh h", "if x; then ssh h; fi"],
+)
+def test_where_a_command_begins(folder, text):
+    assert unpinned_program(["/bin/sh", "-c", text], {"PATH": str(folder)}) == ("ssh", False)
 
 
 def test_a_pipe_is_left_to_the_command(folder):

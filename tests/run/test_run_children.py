@@ -363,3 +363,45 @@ def test_a_process_with_another_root_folder(scene, bare):
 def test_without_pins_the_mark_is_left(scene, bare):
     assert run(scene, bare, "start(*mark)", environment=scene.environment).stdout == "0\n"
     assert scene.mark.exists()
+
+
+# Report mode is asked for by whoever starts the first process, and by nobody below it
+
+REPORTING = {
+    "in its environment": "start(*command, env={**os.environ, **reporting})",
+    "as bytes": "start(*command, env={**os.environb, b'KEYPIN_PINS': os.fsencode(value)})",
+    "of this process": "os.environ.update(reporting); start(*command)",
+    "of C": "os.putenv('KEYPIN_PINS', value); os.execv(own, command)",
+    "for a shell": "start('sh', '-c', own + ' program.py', env={**os.environ, **reporting})",
+    "in a shell": "start('sh', '-c', f'KEYPIN_PINS={value} {own} program.py')",
+    "by env": "start('env', 'KEYPIN_PINS=' + value, *command)",
+    "os.system": "os.system(f'KEYPIN_PINS={value} {own} program.py')",
+    "spawned": "os.posix_spawn(own, command, {**os.environ, **reporting})",
+}
+
+
+@pytest.mark.parametrize("text", REPORTING.values(), ids=REPORTING)
+def test_a_pinned_process_starts_none_in_report_mode(scene, bare, text):
+    value = f"value = {'report:' + str(scene.pins)!r}; reporting = dict(KEYPIN_PINS=value)\n"
+    done = run(scene, bare, value + text)
+    assert "asks for report mode" in done.stdout + done.stderr
+    assert scene.settled_bytes() == (0, 0)
+
+
+def test_what_nobody_looks_at_keeps_the_pins(scene, bare):
+    text = f"""
+import ctypes
+os.environ["KEYPIN_PINS"] = {"report:" + str(scene.pins)!r}
+getenv = ctypes.CDLL(None).getenv
+getenv.restype = ctypes.c_char_p
+print(getenv(b"KEYPIN_PINS").decode())
+"""
+    done = run(scene, bare, text)
+    assert done.stdout == f"{scene.pins}\n", done.stderr
+
+
+def test_a_folder_that_is_called_like_report_mode(scene, bare):
+    """What names two things is neither."""
+    scene.write(f"report:{scene.pins}", scene.pins.read_text())
+    environment = scene.pinning | {"KEYPIN_PINS": f"report:{scene.pins}"}
+    scene.assert_not_run(scene.start(bare, "-c", "", environment=environment), "write ./report:")

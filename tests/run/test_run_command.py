@@ -99,6 +99,14 @@ subprocess.run([sys.executable, "program.py"], env={"RIGHT": os.environ["RIGHT"]
         assert done.stdout == f"{UNPINNED}\n", done.stderr
 
 
+def test_a_run_inside_a_run_may_ask_for_report_mode_itself(scene, bare):
+    inner = [*KEYPIN, "--report", "--", bare, scene.program]
+    done = run(scene, *inner)
+    assert done.stdout == f"{UNPINNED}\n", done.stderr
+    done = scene.start(*inner, environment=scene.pinning)
+    assert done.stdout == f"{UNPINNED}\n", done.stderr
+
+
 def test_a_denied_key_is_refused_in_report_mode(scene, bare):
     deny = f'deny = ["{unpinned().pin}"]\n'
     scene.pins.write_text(scene.pins.read_text() + deny)

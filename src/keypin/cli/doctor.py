@@ -199,14 +199,20 @@ def _inherited_pins(trial: Trial) -> str | None:
     Raises:
         CommandError: its own cannot be read.
     """
-    mode, own = inheritance.named_pin_file(os.environ.get(inheritance.PINS, ""))
+    try:
+        mode, own = inheritance.named_pin_file(os.environ.get(inheritance.PINS, ""))
+    except KeypinError as error:
+        raise CommandError(ExitCode.USAGE, str(error)) from None
     if not own:
         return None
-    names = [rule.host for rule in trial.bench.pins.rules]
     before = read_pin_file(Path(own)).pin_set()
+    pins = trial.bench.pins
+    if not any(rule.mode == "enforce" and not rule.exclude for rule in before.rules):
+        pins = pins.in_report_mode()  # so nothing that it pins is refused, and the test's is not
+    names = [rule.host for rule in pins.rules]
     rules = [rule for rule in before.rules if rule.host not in names]
     path = trial.bench.folder / "inherited-pins.toml"
-    PinSet([*rules, *trial.bench.pins.rules], unlisted=before.unlisted).dump(path)
+    PinSet([*rules, *pins.rules], unlisted=before.unlisted).dump(path)
     return f"{mode}{path}"
 
 
@@ -259,7 +265,10 @@ def _doubtful(runs: list[Run]) -> Run | None:
 def _bypassed(arrivals: list[str], runs: list[Run], way: Way) -> Diagnosis:
     why = {
         "injected": NOT_COVERED,
-        "environment": (f"{BY_ENVIRONMENT}, which did not reach what sent that.",),
+        "environment": (
+            f"{BY_ENVIRONMENT}, which did not reach what sent that, or refuses nothing: in",
+            "report mode, or where its file has no host whose pins are enforced.",
+        ),
         "told": (*OWN_CHECK_PASSED, OTHER_QUESTION),
         "not told": (*NOT_TOLD, OTHER_QUESTION),
     }[way]
@@ -278,6 +287,20 @@ def _inconclusive(doubtful: Run, runs: list[Run]) -> Diagnosis:
 
 
 def _pinned(runs: list[Run], way: Way) -> Diagnosis:
+    if way == "not told":  # so it cannot know the key
+        reasons = [
+            "only the servers with the pinned key received something, but the command was told no"
+            " pin of the test's: does it fail now and then for another reason?"
+        ]
+        return Diagnosis("inconclusive", ExitCode.INCONCLUSIVE, reasons, runs, runs[0])
+    probing = next((run for run in runs if run.pinned and run.visit.begins_with_a_probe), None)
+    if way == "told" and probing is not None:
+        reasons = [
+            "the command completes a handshake without sending anything, and sends over another"
+            " connection: if it checks the key of the first only, an attacker passes that on and"
+            " answers the second"
+        ]
+        return Diagnosis("inconclusive", ExitCode.INCONCLUSIVE, reasons, runs, probing)
     reasons = ["the server with the pinned key was reached, and the others received nothing"]
     if way == "injected":
         reasons.append("keypin doctor pinned it for that (--inject), as keypin run does.")

@@ -19,7 +19,7 @@ from .files import read_file
 from .output import complain
 from .pin_file_edits import DEFAULT
 from .programs import explained
-from .programs_without_python import unpinned_program
+from .programs_without_python import Unpinned, unpinned_program
 
 __all__ = ["EXAMPLES", "SETTINGS", "run"]
 
@@ -64,39 +64,50 @@ def run(
         inheritance.propagate_pins(environment, file)
     except KeypinError as error:
         raise CommandError(ExitCode.NOT_PINNED, str(error)) from None
+    if sys.platform != "win32":
+        from ..startup import process_starts
+
+        process_starts.hand_on(file)  # where other pins hold in this process itself
     starts, escape = commands.examine(command, environment)
     if escape is None and os.name == "posix":
         escape = proof.find_unpinned(starts)
     if escape is not None:
         raise CommandError(ExitCode.NOT_PINNED, f"not run, it would not be pinned: {escape}")
-    if not starts and not allow_unpinned:
-        _tell_of_unpinned(command, environment)
+    if not allow_unpinned:
+        _tell_of_unpinned(command, environment, starts_python=bool(starts))
     try:
         return _execute(command, environment)
     except OSError as error:
         raise explained(command[0], error) from None
 
 
-def _tell_of_unpinned(command: list[str], environment: dict[str, str]) -> None:
-    found = unpinned_program(command, environment)
+def _tell_of_unpinned(
+    command: list[str], environment: dict[str, str], *, starts_python: bool
+) -> None:
+    found = unpinned_program(command, environment, starts_python=starts_python)
     if found is None:
         return
     if found.is_certain:
         raise CommandError(
             ExitCode.NOT_PINNED,
-            f"not run, it would not be pinned: {found.program} is no Python, and its TLS is pinned"
-            " by its own settings only (keypin export has some). To run it unpinned:"
+            f"not run, it would not be pinned: {found.reason}. To run it unpinned:"
             " --allow-unpinned",
         )
+    seen = "" if starts_python else "no Python is seen in this command. "
     complain(
-        f"warning: no Python is seen in this command. Connections that {found.program} makes itself"
+        f"warning: {seen}Connections that {found.program} makes itself"
         " are not pinned; only a Python that it starts is (--allow-unpinned: that is known)"
+        if type(found) is Unpinned
+        else f"warning: {seen}{found.reason} (--allow-unpinned: that is known)"
     )
 
 
 def _checked(option: Path | None, *, report: bool) -> str:
     """The value of KEYPIN_PINS, once the pin file has been found to be good."""
-    mode, name = inheritance.named_pin_file(os.environ.get(inheritance.PINS, ""))
+    try:
+        mode, name = inheritance.named_pin_file(os.environ.get(inheritance.PINS, ""))
+    except KeypinError as error:
+        raise CommandError(ExitCode.USAGE, str(error)) from None
     if option is not None or not name:
         mode, name = "", str(option or DEFAULT)
         if option is None and not DEFAULT.exists():

@@ -112,6 +112,7 @@ def add_pin(
     if report:
         _refuse_report(draft, name, old)
     if old is None:
+        _refuse_denied(draft, name, entry)
         mode: Mode | None = "report" if report else None
         new = HostEntry(name, [entry], expires=expires, mode=mode, port=port, starttls=starttls)
         done = [f"{name}: a new host" + (", in report mode" if report else "")]
@@ -303,14 +304,32 @@ def find_host(draft: Draft, name: str) -> HostEntry:
     raise EditError(f"no entry for {name} in the file{deciders}")
 
 
+def _refuse_denied(draft: Draft, name: str, entry: PinEntry) -> None:
+    """Refuse a key that was never to be accepted for the hosts of a name, by a wider entry.
+
+    Raises:
+        EditRefused: it is such a key.
+    """
+    for rule in _rules(draft.pin_set(), name):
+        if rule is not None and entry.role != "revoked" and entry.pin in rule.deny:
+            raise EditRefused(
+                f"{entry.pin} must never be accepted for {rule.host}, which decided on {name} until"
+                " now: it was lost, or somebody who has it answers"
+            )
+
+
 def _refuse_report(draft: Draft, name: str, old: HostEntry | None) -> None:
-    """Refuse report mode for hosts that are enforced, by their entry or a wider one.
+    """Refuse report mode for hosts that are enforced, by their entry or a wider one, or refused.
 
     Raises:
         EditError: some are.
     """
     rules = [old.rule(draft.defaults)] if old else _rules(draft.pin_set(), name)
     for rule in rules:
+        if rule is None and draft.defaults.unlisted == "refuse":
+            raise EditError(
+                f"{name} is refused, as a host in no entry is here; report mode would let all pass"
+            )
         if rule is not None and not rule.exclude and rule.mode == "enforce":
             whose = "" if rule.host == name else f" by the entry for {rule.host}"
             raise EditError(f"{name} is enforced already{whose}; report mode would be less safe")

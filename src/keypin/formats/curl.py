@@ -204,8 +204,12 @@ class _Command:
             raise self.refuse(f"not a URL: {error}") from None
         if url.scheme != "https" or not host:
             raise self.refuse(f"not an https URL: {self.urls[0]!r:.60}")
-        if not self.pins.startswith("sha256//"):
+        pins = self.pins.split(";")
+        if not pins[0].startswith("sha256//"):
             raise self.refuse("--pinnedpubkey with a key file: write its pin, sha256//BASE64")
+        for pin in pins:
+            if not pin.startswith("sha256//"):  # to curl it is part of the one before, or nothing
+                raise self.refuse(f"not a pin to curl, sha256//BASE64: {pin!r:.80}")
         with located(self.file, self.line, host=host):
             without_wildcard(host)
-            return HostEntry(host, dict.fromkeys(map(Pin, self.pins.split(";"))), match="leaf")
+            return HostEntry(host, dict.fromkeys(map(Pin, pins)), match="leaf")

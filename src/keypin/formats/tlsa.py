@@ -25,7 +25,7 @@ from ._domains import exact_hosts, is_public_name
 from ._losses import loss
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from ..pinfile import PinFile
     from ..pinset import Match
@@ -130,7 +130,8 @@ def read(files: Files, hosts: Sequence[str]) -> Reading:
                 for pin, is_leaf in are_leaves.items()
             ]
             entries.append(HostEntry(host, marked, match=match, **_where(services)))
-        losses += _of_import(host, list(are_leaves.values()))
+        is_leaf_somewhere = any(each[pin] for each in services.values() for pin in pins)
+        losses += _of_import(host, list(are_leaves.values()), is_leaf_somewhere)
         if not services.keys() & {HTTPS, EVERY_PORT}:
             losses.append(loss("ports-not-carried", host, services=list(services)))
     return Reading(pin_file(entries), tuple(losses))
@@ -217,10 +218,12 @@ def _absolute(name: str, origin: str | None) -> str:
 def _with_services(records: Iterable[_Record], file: str) -> Iterator[tuple[str, str, _Record]]:
     """Yield host and service of each TLSA record; an alias has those of what it stands for."""
     known = list(records)
+    targets = {each.name: each.target for each in known if each.target is not None}
+    there = {each.name for each in known if each.target is None}
     aliases: dict[str, list[str]] = {}
     for record in known:
         if record.target is not None and SERVICE.fullmatch(record.name):
-            aliases.setdefault(record.target, []).append(record.name)
+            aliases.setdefault(_followed(record, targets, there, file), []).append(record.name)
     for record in known:
         if record.target is not None:
             continue
@@ -237,6 +240,22 @@ def _with_services(records: Iterable[_Record], file: str) -> Iterator[tuple[str,
             if service := SERVICE.fullmatch(name):
                 port = f"port {int(service['port'])}" if service["port"] else "every port"
                 yield service["host"], f"{port} of {service['protocol']}", record
+
+
+def _followed(record: _Record, targets: Mapping[str, str], there: set[str], file: str) -> str:
+    """The name of the TLSA records that an alias stands for, perhaps by way of others."""
+    name = record.name
+    for _ in range(len(targets)):
+        name = targets[name]
+        if name in there:
+            return name
+        if name not in targets:
+            break
+    raise FormatError(
+        f"{record.name} is an alias of records that are not in this file ({name}): add them",
+        file,
+        record.line,
+    )
 
 
 class _Where(TypedDict, total=False):
@@ -259,9 +278,10 @@ def _where(services: Collection[str]) -> _Where:
     return {} if port == HTTPS_PORT else {"port": port}
 
 
-def _of_import(host: str, are_leaves: list[bool]) -> Iterator[Loss]:
+def _of_import(host: str, are_leaves: list[bool], is_leaf_somewhere: bool) -> Iterator[Loss]:
+    """Args: whether each pin is of servers' own keys only; whether one is, at one port at least."""
     yield loss("ca-checked", host)
-    if any(are_leaves) and not all(are_leaves):
+    if is_leaf_somewhere and not all(are_leaves):
         yield loss("leaf-becomes-chain", host, target="a rule")
     elif not any(are_leaves):
         yield loss("ca-or-leaf", host)

@@ -28,6 +28,7 @@ __all__ = [
     "is_readable_by",
     "missing",
     "named_pin_file",
+    "only_reports",
     "propagate_pins",
     "refusing_folder",
     "wanted",
@@ -55,9 +56,24 @@ EFFECTIVE: Final = os.access in os.supports_effective_ids
 
 
 def named_pin_file(value: str) -> tuple[str, str]:
-    """Take a value of KEYPIN_PINS apart: `REPORT` or nothing, and the name of the pin file."""
+    """Take a value of KEYPIN_PINS apart: `REPORT` or nothing, and the name of the pin file.
+
+    Raises:
+        ProtectionError: it is also the name of a file, in a folder that is called so.
+    """
     name = value.removeprefix(REPORT)
-    return value[: len(value) - len(name)], name
+    mode = value[: len(value) - len(name)]
+    if mode and name and os.path.exists(value):
+        raise ProtectionError(
+            f"{PINS}={value} names a file, and asks for report mode with another: write ./{value},"
+            f" or the absolute path after {REPORT}"
+        )
+    return mode, name
+
+
+def only_reports(environment: Mapping[str, str]) -> bool:
+    """Whether what gets this environment refuses nothing but denied keys."""
+    return environment.get(PINS, "").startswith(REPORT)
 
 
 class SentPackages:

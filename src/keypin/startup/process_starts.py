@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ProcessRefused
 from . import commands, inheritance, proof
-from .inheritance import OURS
+from .inheritance import OURS, PINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 if sys.platform == "win32":
     raise ImportError("only for systems that start processes as POSIX does")
 
-__all__ = ["watch"]
+__all__ = ["hand_on", "watch"]
 
-# the absolute path of the pin file
+# the value of KEYPIN_PINS for what names no pins of its own
 _pins: str = ""
 # What C has for an environment, but for the three variables: `os.environ` need not be the same
 # (os.putenv, os.unsetenv), and another thread may change it at any time
@@ -58,6 +58,12 @@ def watch(pins: str) -> None:
         subprocess._fork_exec = _posixsubprocess.fork_exec  # type: ignore[attr-defined, unused-ignore]
 
 
+def hand_on(pins: str) -> None:
+    """Give other pins to whatever this process starts from now on, as its user has said."""
+    global _pins
+    _pins = pins
+
+
 # The environment of C
 
 
@@ -65,7 +71,9 @@ def _putenv(original: Any, name: Any, value: Any, /) -> None:
     """Set a variable; what hands the pins on stays part of it."""
     key, text = os.fsdecode(name), os.fsdecode(value)
     if key in OURS:
-        value = inheritance.wanted({**_environment, key: text}, _pins)[key]
+        wanted = inheritance.wanted({**_environment, key: text}, _pins)
+        # kept from C, which starts processes that nobody looks at; those that are get refused
+        value = _pins if key == PINS and _disarms(wanted) else wanted[key]
     original(name, value)
     _environment[key] = text
 
@@ -126,6 +134,11 @@ def _admit(
     command = [os.fsdecode(program), *map(os.fsdecode, arguments[1:])]
     name = os.fsdecode(arguments[0]) if arguments else None
     starts, reason = commands.examine(command, seen, os.fsdecode(folder), name)
+    if reason is None and any(map(_disarms, (seen, *(start.environment for start in starts)))):
+        reason = (
+            f"{PINS} asks for report mode, and the pins of this process are enforced; ask for it"
+            " where the first process starts: keypin run --report"
+        )
     if reason is None and (starts or inheritance.refusing_folder() is None):
         reason = inheritance.missing()
         if reason is None and user is not None:
@@ -135,6 +148,12 @@ def _admit(
     if reason is not None:
         raise _refusal(reason)
     return seen, bool(starts)
+
+
+def _disarms(environment: Mapping[str, str]) -> bool:
+    """Whether a process would let pass what this one refuses, without its user's word."""
+    named = {PINS: _pins}
+    return inheritance.only_reports(environment) and not inheritance.only_reports(named)
 
 
 def _refusal(reason: str) -> ProcessRefused:

@@ -64,6 +64,12 @@ class Visit:
         return any("UNKNOWN_CA" in (connection.error or "") for connection in self.connections)
 
     @property
+    def begins_with_a_probe(self) -> bool:
+        """Whether nothing was sent over the first connection, and something over a later one."""
+        used = [it.application_bytes > 0 for it in self.connections if it.handshake_completed]
+        return used[:1] == [False] and any(used)
+
+    @property
     def story(self) -> str:
         """How far the client came, in words."""
         if not self.connections:
