@@ -6,6 +6,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import strategies as st
 
 from keypin import Pin
@@ -19,6 +20,12 @@ FIRST, SECOND, THIRD = PINS[:3]
 ALL_KINDS = ("", "*.", "**.")
 # Close to each other, so that patterns meet
 NAMES = ("example.com", "a.example.com", "b.a.example.com", "x.b.a.example.com", "example.org")
+
+
+def need_parser(name: str) -> None:
+    """Skip what cannot be read on this Python."""
+    if name.startswith("okhttp"):
+        pytest.importorskip("tree_sitter", reason="no wheel of tree-sitter for this Python")
 
 
 def pin_file(*hosts: HostEntry, **defaults: str) -> PinFile:

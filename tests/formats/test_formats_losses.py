@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from some_pins import ALL_KINDS, FIRST, NAMES, PINS, SECOND, THIRD, host, pin_file, pin_files
+from some_pins import (
+    ALL_KINDS,
+    FIRST,
+    NAMES,
+    PINS,
+    SECOND,
+    THIRD,
+    host,
+    need_parser,
+    pin_file,
+    pin_files,
+)
 
 import keypin.formats
 from keypin import PinSet, Rule
@@ -169,6 +180,7 @@ def test_an_excluded_host_that_is_pinned_is_a_loss():
 @settings(max_examples=50)
 @given(file=ANYTHING)
 def test_what_a_format_writes_is_read_as_what_the_report_is_about(name, file):
+    need_parser(name)
     try:
         export = export_to(name, file)
     except FormatError:

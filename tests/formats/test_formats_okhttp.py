@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from scene import HOST, NAMES, authority, issuing, pinned, unpinned
-from some_pins import FIRST, SECOND, THIRD, host, pin_file
+from some_pins import FIRST, SECOND, THIRD, host, need_parser, pin_file
 
 from keypin import PinSet
 from keypin.formats import export_to, import_from
@@ -163,6 +163,7 @@ def test_the_code_reaches_a_pinned_server_and_sends_nothing_to_another(
 @needs_okhttp
 def test_okhttp_decides_on_every_host_as_the_report_is_made(tmp_path, main_class):
     """Patterns, their union, one label: the library's own answer against ours."""
+    need_parser("okhttp")
     keys = [pinned(), unpinned(), issuing().issue(*NAMES)]
     first, second, third = (key.pin for key in keys)
     file = pin_file(
@@ -235,6 +236,7 @@ def test_a_wider_pattern_adds_its_pins_which_is_reported():
 
 def test_a_pattern_that_meets_another_in_one_name_is_read_without_loss():
     """`*.a.example` and `**.b.a.example` both hold for b.a.example."""
+    need_parser("okhttp")
     code = f"""CertificatePinner.Builder()
         .add("*.a.example", "{FIRST}").add("**.b.a.example", "{SECOND}").build()"""
     pins = import_from("okhttp", {"x.kt": code.encode()}).pins.pin_set()
@@ -248,6 +250,7 @@ def read(code: str) -> PinSet:
 
 
 def test_code_as_people_write_it_is_read():
+    need_parser("okhttp")
     code = f"""
     package com.example
     // .add("commented.example", "{THIRD}")

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from some_pins import FIRST, SECOND, host, pin_file, pin_files
+from some_pins import FIRST, SECOND, host, need_parser, pin_file, pin_files
 
 from keypin.formats import Direction, FormatError, export_to, import_from
 
@@ -42,6 +42,8 @@ ALWAYS = {
 
 @pytest.mark.parametrize("name", SAYABLE)
 def test_what_a_format_can_say_comes_back_unchanged(name):
+    need_parser(name)
+
     @settings(max_examples=50)
     @given(SAYABLE[name])
     def check(file):

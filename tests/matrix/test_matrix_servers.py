@@ -16,6 +16,9 @@ from .client import Endpoint
 from .clients import all_clients
 from .servers import PROGRAMS
 
+# of aiosmtpd, on Python 3.15
+pytestmark = pytest.mark.filterwarnings("ignore:.*ByteString.*:DeprecationWarning")
+
 IMPLICIT_TLS = {"rediss", "imaps", "pop3s", "smtps", "mqtts", "ftps", "ldaps"}
 
 

@@ -271,10 +271,11 @@ def test_a_signal_ends_the_command(scene, bare, number):
 
 def test_a_signal_can_be_handled_by_the_command(scene, bare):
     code = """
-import signal, sys
+import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
 print("up", flush=True)
-signal.pause()
+while True:
+    time.sleep(0.1)  # a signal just before signal.pause() would be handled after the next one
 """
     with subprocess.Popen(
         [*KEYPIN, "--pins", scene.pins, bare, "-c", code],

@@ -41,6 +41,8 @@ HEAD = "; Written by keypin export tlsa: change the pin file instead.\n"
 TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|;[^\n]*|\n|[()]|(?:[^"();\n\\]|\\.)+|.', re.DOTALL)
 SERVICE = re.compile(r"(?:_(?P<port>[0-9]{1,5})|\*)\._(?P<protocol>[a-z0-9-]+)\.(?P<host>.+)")
 HTTPS, EVERY_PORT = "port 443 of tcp", "every port of tcp"
+# how dnspython and Python say that the data of a record are not 32 bytes in hex
+NOT_HEX = ("data length", "Odd-length", "Odd number")
 # RFC 6698, section 2.1.1; RFC 7218 has their names
 LEAF_USAGES, CA_USAGES = {1, 3}, {0, 2}
 SERVER, AUTHORITY = "3 1 1", "2 1 1"
@@ -188,7 +190,7 @@ def _parsed(content: str, origin: str | None, line: int) -> Iterator[_Record]:
         )
     except exception.DNSException as error:
         reason = str(error).removeprefix("<input>:1: ")
-        if "data length" in reason or "Odd-length" in reason:  # of TLSA records
+        if any(said in reason for said in NOT_HEX):
             reason = "not 32 bytes in hex"
         raise FormatError(f"not a TLSA record, nor another: {reason:.200}: {content:.80}") from None
     except ValueError as error:
