@@ -1,7 +1,7 @@
 """The private names of Python's `ssl` module that keypin calls, and the check that they are there.
 
 Beside them stand those that it defines anew: `_wrap_socket` and `_wrap_bio` (`context`), `_sslobj`
-(`guard`). They are the same in CPython 3.11, 3.12 and 3.13; an interpreter without them is refused
+(`guard`). They are the same in CPython 3.11 to 3.15; an interpreter without them is refused
 at import.
 """
 
