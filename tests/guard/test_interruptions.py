@@ -46,6 +46,13 @@ class Interrupted(BaseException):
     """As a signal handler raises it."""
 
 
+def is_in_finalizer(frame):
+    """Whether what is raised goes nowhere: below a finalizer, or the callback of a reference."""
+    while frame is not None and frame.f_code.co_name not in ("__del__", "lose"):
+        frame = frame.f_back
+    return frame is not None
+
+
 @contextlib.contextmanager
 def interrupted_before_every_line_in_turn(count):
     """Raise at the `count`-th line of keypin's own code that runs in here, if there is one."""
@@ -54,8 +61,7 @@ def interrupted_before_every_line_in_turn(count):
 
     def trace(frame, event, argument):
         code = frame.f_code
-        # what is raised in a finalizer, or in the callback of a weak reference, goes nowhere
-        if not code.co_filename.startswith(folder) or code.co_name in ("__del__", "lose"):
+        if not code.co_filename.startswith(folder) or is_in_finalizer(frame):
             return None
         if event == "line" and "/lab/" not in frame.f_code.co_filename:
             lines[0] += 1
