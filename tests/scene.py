@@ -44,6 +44,12 @@ def unpinned() -> Credential:
     return issuing().issue(*NAMES)
 
 
+@cache
+def foreign() -> Credential:
+    """Of a server whose certificate is for another host."""
+    return issuing().issue("other.example")
+
+
 def pinner_for(*pins: Pin | Credential | Authority, **rule: object) -> Pinner:
     """A pinner with one rule for the host."""
     return Pinner(pins_for(*pins, **rule))

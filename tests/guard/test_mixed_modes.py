@@ -30,21 +30,10 @@ def of_both_names():
     return issuing().issue(REPORTED, ENFORCED)
 
 
-@cache
-def foreign():
-    return issuing().issue("other.example")
-
-
 @pytest.fixture
 def server(version):
     """One that is reached by another name than its certificate bears."""
     with Server(of_both_names(), tls=[version]) as server:
-        yield server
-
-
-@pytest.fixture
-def foreign_server(version):
-    with Server(foreign(), tls=[version]) as server:
         yield server
 
 
@@ -53,19 +42,6 @@ def checking_no_name():
     context = ssl.create_default_context(cadata=authority().pem)
     context.check_hostname = False
     return context
-
-
-@pytest.fixture(params=["protected", "installed"])
-def governed(request):
-    with ExitStack() as stack:
-
-        def make(pinner):
-            if request.param == "protected":
-                return pinner.protect(checking_no_name())
-            stack.enter_context(pinner.installed())
-            return checking_no_name()
-
-        yield make
 
 
 def reporting(host, credential=None, **more):
@@ -83,9 +59,9 @@ ENFORCING = [
 
 
 @pytest.mark.parametrize("rule", ENFORCING)
-def test_every_name_of_a_certificate_is_held_to_its_rule(rule, server, governed):
+def test_every_name_of_a_certificate_is_held_to_its_rule(rule, server, context_of):
     """A rule that only reports does not speak for those after it."""
-    context = governed(mixed(reporting(REPORTED), rule()))
+    context = context_of(mixed(reporting(REPORTED), rule()))
     with pytest.raises(PinMismatch):
         connect(context, server)
     server.settle()
@@ -123,9 +99,9 @@ def test_what_one_pinner_finds_by_other_names_is_no_proof_of_this_name(first, fo
     assert foreign_server.application_bytes == 0
 
 
-def test_nor_is_what_the_pins_before_found_by_other_names(foreign_server, governed):
+def test_nor_is_what_the_pins_before_found_by_other_names(foreign_server, context_of):
     pinner = mixed(Rule("other.example", [issuing().pin]))
-    with connect(governed(pinner), foreign_server) as connection:
+    with connect(context_of(pinner), foreign_server) as connection:
         exchange(connection)
         pinner.replace(pins_for(issuing()))
         with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
@@ -167,10 +143,10 @@ def test_a_handshake_that_began_before_is_no_way_round_a_denied_key(at_once, ser
 
 @pytest.mark.parametrize("rule", ENFORCING)
 def test_a_host_that_is_reported_is_no_way_round_the_names_of_its_certificate(
-    rule, server, governed
+    rule, server, context_of
 ):
     """Whose certificate the program takes for right is for the program to say."""
-    context = governed(mixed(reporting(HOST), rule()))
+    context = context_of(mixed(reporting(HOST), rule()))
     with pytest.raises(PinMismatch):
         connect(context, server)
     server.settle()

@@ -10,9 +10,8 @@ import queue
 import ssl
 import subprocess
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from textwrap import dedent
 
 import pytest
@@ -21,6 +20,7 @@ from scene import (
     authority,
     connect,
     exchange,
+    foreign,
     issuing,
     pinned,
     pinner_for,
@@ -283,36 +283,6 @@ def test_failing_open_on_expiry_is_a_choice_and_is_logged(wrong_server, log):
 
 def only_reporting(**more):
     return Pinner(PinSet([Rule(HOST, [pinned().pin], mode="report", **more)]))
-
-
-@cache
-def foreign():
-    return issuing().issue("other.example")
-
-
-@pytest.fixture
-def foreign_server(version):
-    """A server whose certificate is for another host."""
-    with Server(foreign(), tls=[version]) as server:
-        yield server
-
-
-@pytest.fixture(params=["protected", "installed"])
-def context_of(request):
-    """Make the context of a program that a pinner governs, in one of the two ways."""
-    with ExitStack() as stack:
-
-        def make(pinner, *, verify=True):
-            context = ssl.create_default_context(cadata=authority().pem)
-            context.check_hostname = False
-            if not verify:
-                context.verify_mode = ssl.CERT_NONE
-            if request.param == "protected":
-                return pinner.protect(context)
-            stack.enter_context(pinner.installed())
-            return context
-
-        yield make
 
 
 def test_a_name_that_the_program_does_not_check_is_told_of_only(foreign_server, log, context_of):
